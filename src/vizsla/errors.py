@@ -1,0 +1,61 @@
+"""Every exception Vizsla raises on purpose.
+
+    VizslaError                    something of ours went wrong; exit code 1
+    └── UserError (ValueError)     the caller can mend it; exit code 2, one line, no traceback
+        ├── NoImages               a folder is missing or holds nothing we can read
+        ├── OneClass               an experiment needs at least two classes
+        ├── NoLabel                an image's class cannot be read or is not known
+        ├── UnreadableImage        one file cannot be decoded
+        ├── UnknownName            no strategy, backbone, … of that name
+        ├── NotEnoughImages        more images asked for than there are
+        ├── BadArray               an array has the wrong shape or values
+        ├── BadWeights             pretrained weights are missing, unreadable or of another network
+        ├── BadOption              options that do not go together
+        └── DiskFull               no room to write
+
+A message says what was given, what is allowed, and the mend. It is raised where these are known.
+"""
+
+from __future__ import annotations
+
+
+class VizslaError(Exception):
+    """Base of every deliberate exception."""
+
+    exit_code = 1
+
+
+class UserError(VizslaError, ValueError):
+    """A mistake that the caller can mend; the message says how."""
+
+    exit_code = 2
+
+
+class NoImages(UserError): ...
+
+
+class OneClass(UserError): ...
+
+
+class NoLabel(UserError): ...
+
+
+class UnreadableImage(UserError): ...
+
+
+class UnknownName(UserError): ...
+
+
+class NotEnoughImages(UserError): ...
+
+
+class BadArray(UserError): ...
+
+
+class BadWeights(UserError): ...
+
+
+class BadOption(UserError): ...
+
+
+class DiskFull(UserError): ...
