@@ -1,0 +1,268 @@
+"""`IndexedDataset`: all images of a folder tree, and which of them are labelled."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import operator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, SupportsIndex
+
+import numpy as np
+from jaxtyping import Bool, Int64
+from PIL import Image
+from torch.utils.data import Dataset
+
+from vizsla.data import images
+from vizsla.data.sources import class_folder, folder_classes, scan
+from vizsla.errors import NoImages, NoLabel, OneClass
+from vizsla.types import Progress
+
+logger = logging.getLogger("vizsla")
+
+_NAMED_IN_LOG = 10
+_CHECKED_AT_ONCE = 256  # bounds what waits in the threads, so that Ctrl-C is answered soon
+_BACKENDS_WITHOUT_A_SCREEN = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
+
+
+class IndexedDataset(Dataset[tuple[Any, int, int]]):
+    """Images that know their index, and a mask that says which of them still lack a label.
+
+    `dataset[i]` is `(image, label, i)`: the image in RGB, passed through `transform`; label 0 while it is
+    unlabelled. An image's id is its position among the sorted relative paths, so it does not depend on
+    the disk's order.
+
+    Args:    dir_path: the folder; images may lie in it or in folders below it, one folder per class.
+             transform: called with the RGB image; what it returns is handed out.
+             test: read all labels from the class folders.
+             classes: names by label: those of the training folder for a test folder, or the names to
+             label with. Default: read from the class folders, `()` where there are none.
+             check: decode every file once, now, and leave out the unreadable ones.
+             progress: called with (done, total) during the check.
+    """
+
+    dir_path: str
+    transform: Callable[[Image.Image], Any] | None
+    classes: tuple[str, ...]
+    """Class names; position = label. `()` where nothing names them."""
+    unreadable: dict[str, str]
+    """Relative path → reason, for the files that cannot be decoded."""
+    image_filenames: list[str]
+    """Full path of each image."""
+    labels: Int64[np.ndarray, " n"]
+    """Label of each image; 0 while it is unlabelled."""
+    unlabeled_mask: Int64[np.ndarray, " n"]
+    """1 where the image is unlabelled, else 0."""
+    skipped: Bool[np.ndarray, " n"]
+    """True for unlabelled images that nobody should be asked about."""
+
+    def __init__(
+        self,
+        dir_path: str | Path,
+        transform: Callable[[Image.Image], Any] | None = None,
+        test: bool = False,
+        *,
+        classes: Sequence[str] | None = None,
+        check: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
+        self.dir_path = str(dir_path)
+        self.transform = transform
+        names = scan(Path(dir_path))
+        found = folder_classes(names, classes)
+        self.classes = found.names if found else ()
+        self._label_of_folder = dict(found.labels) if found else {}
+        self._class_folders = len({class_folder(name) for name in names} - {None})
+        self.unreadable = _find_unreadable(Path(dir_path), names, progress) if check else {}
+        if len(self.unreadable) == len(names):
+            name, reason = next(iter(self.unreadable.items()))
+            raise NoImages(
+                f"none of the {len(names)} image files in {dir_path} can be read; {name}: {reason}. "
+                "Replace the files, or give another folder."
+            )
+        self._hold([name for name in names if name not in self.unreadable])
+        if test:
+            self.labels[:] = [self.folder_label(idx) for idx in range(len(self))]
+            self.unlabeled_mask[:] = 0
+
+    def _hold(self, names: Iterable[str]) -> None:
+        """Take these files, in this order."""
+        self._names = tuple(names)
+        self._id_of = {name: idx for idx, name in enumerate(self._names)}
+        self.image_filenames = [str(Path(self.dir_path, name)) for name in self._names]
+        self._forget()
+
+    def _forget(self) -> None:
+        """Start with nothing labelled; unreadable images stay out of the pool."""
+        self.labels = np.zeros(len(self), dtype=np.int64)
+        self.unlabeled_mask = np.ones(len(self), dtype=np.int64)
+        self.skipped = np.array([name in self.unreadable for name in self._names], dtype=bool)
+
+    # --- images
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, idx: SupportsIndex) -> tuple[Any, int, int]:
+        idx = self._id(idx)
+        image = images.load(Path(self.image_filenames[idx]))
+        return (self.transform(image) if self.transform else image), int(self.labels[idx]), idx
+
+    def file_name(self, idx: SupportsIndex) -> str:
+        """The image's path below the folder, with forward slashes."""
+        return self._names[self._id(idx)]
+
+    def index_of(self, file_name: str) -> int:
+        """The id of the image at this relative path."""
+        try:
+            return self._id_of[file_name]
+        except KeyError:
+            raise NoImages(
+                f"no image {file_name!r} in {self.dir_path}. Give its path below that folder, "
+                "with forward slashes."
+            ) from None
+
+    def display(self, idx: SupportsIndex) -> None:
+        """Print the name and show the image: inline in a notebook, in a window if there is a screen."""
+        print(self.file_name(idx))
+        image = images.load(Path(self.image_filenames[idx]))
+        import matplotlib.pyplot as plt  # here, because it takes a second
+
+        if plt.get_backend().lower() in _BACKENDS_WITHOUT_A_SCREEN:
+            return
+        figure, axes = plt.subplots()
+        axes.imshow(image)
+        axes.set_axis_off()
+        plt.show()
+        plt.close(figure)
+
+    def mark_unreadable(self, idx: SupportsIndex, reason: str) -> None:
+        """Take an image that turned out to be broken out of the pool; its label, if any, stays."""
+        idx = self._id(idx)
+        name = self._names[idx]
+        self.unreadable[name] = reason
+        self.skipped[idx] = True
+        logger.warning("left out %s: %s", name, reason)
+
+    # --- labels
+
+    def update_label(self, idx: SupportsIndex, new_label: SupportsIndex) -> None:
+        """Label the image."""
+        idx, label = self._id(idx), self._label(new_label)
+        self.labels[idx] = label
+        self.unlabeled_mask[idx] = 0
+        self.skipped[idx] = self._names[idx] in self.unreadable
+
+    def clear_label(self, idx: SupportsIndex) -> None:
+        """Undo a label or a skip: the image is in the pool again."""
+        idx = self._id(idx)
+        self.labels[idx] = 0
+        self.unlabeled_mask[idx] = 1
+        self.skipped[idx] = self._names[idx] in self.unreadable
+
+    def skip(self, idx: SupportsIndex) -> None:
+        """Leave the image unlabelled and out of the pool."""
+        self.clear_label(idx)
+        self.skipped[idx] = True
+
+    def label_from_filename(self, idx: SupportsIndex) -> None:
+        """Label the image with the class folder it lies in."""
+        self.update_label(idx, self.folder_label(idx))
+
+    def folder_label(self, idx: SupportsIndex) -> int:
+        """The label that the image's class folder says; changes nothing."""
+        name = self.file_name(idx)
+        folder = class_folder(name)
+        if folder is None:
+            raise NoLabel(
+                f"{name} lies in no class folder of {self.dir_path}, so its label cannot be read. "
+                "Put every image in a folder named after its class."
+            )
+        if self._class_folders < 2:
+            raise OneClass(
+                f"{self.dir_path} has only one class folder, {folder!r}. "
+                "Give a folder with a subfolder for each of at least two classes."
+            )
+        if folder not in self._label_of_folder:
+            raise NoLabel(
+                f"the folder {folder!r} in {self.dir_path} is not among the classes "
+                f"{', '.join(self.classes)}. Rename the folder, or add the class."
+            )
+        return self._label_of_folder[folder]
+
+    # --- sets of images
+
+    def pool(self) -> Int64[np.ndarray, " p"]:
+        """Ids that a strategy may choose from: unlabelled and not skipped; ascending."""
+        return np.flatnonzero((self.unlabeled_mask == 1) & ~self.skipped).astype(np.int64)
+
+    def labelled(self) -> Int64[np.ndarray, " l"]:
+        """Ids of the labelled images; ascending."""
+        return np.flatnonzero(self.unlabeled_mask == 0).astype(np.int64)
+
+    def fresh(self) -> IndexedDataset:
+        """A copy of the same images with nothing labelled or skipped. Shares the lists of files."""
+        twin = copy.copy(self)
+        twin.unreadable = dict(self.unreadable)
+        twin._forget()
+        return twin
+
+    def subset(self, ids: Iterable[SupportsIndex]) -> IndexedDataset:
+        """A data set of only these images, in this order, with nothing labelled; ids count anew from 0."""
+        names = [self.file_name(idx) for idx in ids]
+        part = copy.copy(self)
+        part.unreadable = dict(self.unreadable)
+        part._hold(names)
+        return part
+
+    # --- checks of arguments
+
+    def _id(self, idx: SupportsIndex) -> int:
+        position = operator.index(idx)
+        if not 0 <= position < len(self):  # IndexError is also what ends `for … in dataset`
+            raise IndexError(
+                f"there is no image {position}: the ids of {self.dir_path} are 0 to {len(self) - 1}."
+            )
+        return position
+
+    def _label(self, label: SupportsIndex) -> int:
+        try:
+            number = operator.index(label)
+        except TypeError:
+            raise NoLabel(
+                f"{label!r} is not a label. Labels are numbers; `classes.index(name)` gives one."
+            ) from None
+        if number < 0 or (self.classes and number >= len(self.classes)):
+            allowed = (
+                f"0 ({self.classes[0]}) to {len(self.classes) - 1} ({self.classes[-1]})"
+                if self.classes
+                else "0 and above"
+            )
+            raise NoLabel(f"no class has the label {number}. Allowed: {allowed}.")
+        return number
+
+
+def _find_unreadable(root: Path, names: Sequence[str], progress: Progress | None) -> dict[str, str]:
+    """Decode every file; the paths and reasons of those that fail, also logged."""
+    unreadable = {}
+    for done, (name, reason) in enumerate(zip(names, _check_all(root, names), strict=True), start=1):
+        if reason is not None:
+            unreadable[name] = reason
+        if progress:
+            progress(done, len(names))
+    for name, reason in list(unreadable.items())[:_NAMED_IN_LOG]:
+        logger.warning("left out %s: %s", name, reason)
+    if len(unreadable) > _NAMED_IN_LOG:
+        logger.warning("left out %d more unreadable files", len(unreadable) - _NAMED_IN_LOG)
+    return unreadable
+
+
+def _check_all(root: Path, names: Sequence[str]) -> Iterator[str | None]:
+    # Threads are enough: Pillow decodes without holding the interpreter lock.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        for start in range(0, len(names), _CHECKED_AT_ONCE):
+            block = names[start : start + _CHECKED_AT_ONCE]
+            yield from threads.map(images.check, [root / name for name in block])
