@@ -1,0 +1,338 @@
+"""Learning curves, and the comparison of strategies by them."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import t as student_t
+
+from vizsla.errors import BadOption, UnknownName
+from vizsla.functional.metrics import LabelsSaved, accuracy_levels, aulc, labels_needed, labels_saved
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RULER = "random"
+"""The strategy that all others are measured against."""
+FEW_SEEDS = 8
+"""With fewer seeds than this no comparison is called sure."""
+COUNTS = frozenset({"labels", "classes_seen"})
+
+Json: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """What one strategy reached with one seed, round by round."""
+
+    strategy: str
+    seed: int
+    points: tuple[Mapping[str, float | int], ...]
+    """Ascending in `labels`; accuracy and its kin are fractions 0–1, times are seconds."""
+
+    @property
+    def labels(self) -> Float[np.ndarray, " t"]:
+        """Label count at each point."""
+        return self.values("labels")
+
+    def values(self, metric: str = "accuracy") -> Float[np.ndarray, " t"]:
+        """One figure of every point."""
+        if any(metric not in point for point in self.points):
+            known = sorted(set.intersection(*(set(point) for point in self.points)))
+            close = difflib.get_close_matches(metric, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise UnknownName(f"no metric named {metric!r}.{hint} Known: {', '.join(known)}.")
+        return np.array([point[metric] for point in self.points], dtype=np.float64)
+
+    def to_json(self) -> Json:
+        """Plain values for `json.dumps`; NaN becomes null."""
+        points = [{name: _plain(name, value) for name, value in point.items()} for point in self.points]
+        return {"strategy": self.strategy, "seed": int(self.seed), "points": points}
+
+    @classmethod
+    def from_json(cls, data: Json) -> LearningCurve:
+        """The curve that `to_json` wrote."""
+        points = ({k: math.nan if v is None else v for k, v in point.items()} for point in data["points"])
+        return cls(data["strategy"], data["seed"], tuple(points))
+
+    def plot(self, metric: str = "accuracy") -> Figure:
+        """A small figure of this one curve, for a notebook."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(5, 3), layout="constrained")
+        axes = figure.add_subplot(xlabel="labels", ylabel=metric.replace("_", " "))
+        axes.plot(self.labels, self.values(metric), marker="o", markersize=3)
+        axes.set_title(f"{self.strategy}, seed {self.seed}", parse_math=False)
+        return figure
+
+
+@dataclass(frozen=True)
+class Regimes:
+    """Where a strategy beats random: not before `start`, between `start` and `stop`, not after `stop`."""
+
+    first: float
+    """Fewest labels at which the two were compared."""
+    start: float
+    stop: float
+    last: float
+    """Most labels at which the two were compared."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Learning curves of several strategies, each with the same seeds."""
+
+    curves: tuple[LearningCurve, ...]
+    classes: tuple[str, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What was run: data, backbone, head, initial, batch, budget, … and `ceiling`, the accuracy when all
+    images are labelled."""
+
+    def __post_init__(self) -> None:
+        if not any(curve.points for curve in self.curves):
+            raise BadOption("nothing to compare: no learning curve has a point yet. Let one run finish.")
+        names = [(curve.strategy, curve.seed) for curve in self.curves]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise BadOption(f"two curves are of strategy {twice[0]!r} and seed {twice[1]}. Leave one out.")
+        for strategy in self.strategies:
+            if not len(self.matrix(strategy, "labels")[0]):
+                raise BadOption(
+                    f"the seeds of {strategy!r} share no label count. Run all with one --initial and --batch."
+                )
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Names of the strategies, random first, else in the order given."""
+        names = dict.fromkeys(curve.strategy for curve in self.curves if curve.points)
+        return tuple(sorted(names, key=lambda name: name != RULER))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of which any strategy has a curve, ascending."""
+        return tuple(sorted({curve.seed for curve in self.curves}))
+
+    def of(self, strategy: str) -> dict[int, LearningCurve]:
+        """The curves of one strategy by seed, ascending."""
+        found = {curve.seed: curve for curve in self.curves if curve.strategy == strategy and curve.points}
+        if not found:
+            raise UnknownName(f"no curve of {strategy!r} here. Known: {', '.join(self.strategies)}.")
+        return dict(sorted(found.items()))
+
+    def matrix(
+        self, strategy: str, metric: str = "accuracy", seeds: Iterable[int] | None = None
+    ) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "s t"]]:
+        """Label counts ≥ 1 that all seeds of a strategy share, and the metric there, a row per seed."""
+        curves = self.of(strategy)
+        rows = [curves[seed] for seed in (curves if seeds is None else seeds)]
+        shared = set.intersection(*(set(row.labels) for row in rows))
+        labels = np.array(sorted(n for n in shared if n >= 1), dtype=np.float64)
+        return labels, np.array([row.values(metric)[np.searchsorted(row.labels, labels)] for row in rows])
+
+    def mean(
+        self, strategy: str, metric: str = "accuracy", seeds: Iterable[int] | None = None
+    ) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
+        """Label counts, and the mean of the metric over seeds."""
+        labels, values = self.matrix(strategy, metric, seeds)
+        return labels, values.mean(axis=0)
+
+    def band(
+        self, strategy: str, metric: str = "accuracy"
+    ) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]] | None:
+        """Lower and upper end of the 95% t-interval of that mean; None with one seed."""
+        _, values = self.matrix(strategy, metric)
+        seeds = len(values)
+        if seeds < 2:
+            return None
+        half = student_t.ppf(0.975, seeds - 1) * values.std(axis=0, ddof=1) / math.sqrt(seeds)
+        return values.mean(axis=0) - half, values.mean(axis=0) + half
+
+    # Against random -------------------------------------------------------------------------------
+
+    def _paired_seeds(self, strategy: str) -> list[int]:
+        if RULER not in self.strategies:
+            return []
+        return sorted(self.of(strategy).keys() & self.of(RULER).keys())
+
+    def saved(self, strategy: str) -> LabelsSaved:
+        """Labels saved against random choice, over the seeds that both have run."""
+        self.of(strategy)
+        return self._savings[strategy]
+
+    @cached_property
+    def _savings(self) -> dict[str, LabelsSaved]:
+        return {strategy: self._saved(strategy) for strategy in self.strategies}
+
+    def _saved(self, strategy: str) -> LabelsSaved:
+        seeds = self._paired_seeds(strategy)
+        if not seeds:
+            none = np.empty(0)
+            reason = "random was not run with the same seeds"
+            return LabelsSaved(np.nan, np.nan, np.nan, none, none, none, none.astype(bool), reason)
+        labels, values = self.matrix(strategy, seeds=seeds)
+        ruler, ruler_values = self.matrix(RULER, seeds=seeds)
+        rng = np.random.default_rng(0)  # the same resampled seeds for every strategy
+        return labels_saved(labels, values, ruler, ruler_values, classes=len(self.classes), rng=rng)
+
+    @property
+    def best(self) -> str | None:
+        """The strategy, other than random, that saves most labels; without random, of largest area."""
+        others = [name for name in self.strategies if name != RULER]
+        saves = [name for name in others if not math.isnan(self.saved(name).value)]
+        if saves:
+            return max(saves, key=lambda name: self.saved(name).value)
+        return max(others, key=self._area, default=None)
+
+    @property
+    def level(self) -> float | None:
+        """The accuracy at which label counts are quoted: half way up random's range, whoever it flatters."""
+        if RULER not in self.strategies:
+            return None
+        levels = accuracy_levels(*self.mean(RULER), classes=len(self.classes))
+        return None if np.isnan(levels[0]) else float(levels[0] + levels[-1]) / 2
+
+    def needed(self, strategy: str, seeds: Iterable[int] | None = None) -> float:
+        """Labels the strategy needs to reach `level`; inf if it never does, NaN where there is no level."""
+        if self.level is None:
+            return math.nan
+        return float(labels_needed(*self.mean(strategy, seeds=seeds), np.array([self.level]))[0])
+
+    def regimes(self, strategy: str) -> Regimes | None:
+        """The longest stretch of shared label counts where it pays to use the strategy.
+
+        It pays where the mean over seeds of accuracy minus random's accuracy of the same seed exceeds
+        its own standard error (0 with one seed), at two or more label counts in a row.
+        """
+        seeds = self._paired_seeds(strategy)
+        if not seeds or strategy == RULER:
+            return None
+        (labels, values), (ruler, ruler_values) = (self.matrix(s, seeds=seeds) for s in (strategy, RULER))
+        shared, mine, its = np.intersect1d(labels, ruler, return_indices=True)
+        difference = values[:, mine] - ruler_values[:, its]
+        error = difference.std(axis=0, ddof=1) / math.sqrt(len(seeds)) if len(seeds) > 1 else 0.0
+        start, stop = _longest_run(difference.mean(axis=0) - error > 0)
+        if stop - start < 1:
+            return None
+        return Regimes(*(float(shared[index]) for index in (0, start, stop, -1)))
+
+    # In words and rows ----------------------------------------------------------------------------
+
+    @cached_property
+    def milestones(self) -> tuple[float, float, float]:
+        """First, middle and last label count at which all strategies can be compared."""
+        ranges = [self.matrix(strategy, "labels")[0] for strategy in self.strategies]
+        first = max(labels[0] for labels in ranges)
+        last = max(first, min(labels[-1] for labels in ranges))
+        middle = min(ranges[0], key=lambda n: abs(n - (first + last) / 2))
+        return float(first), float(min(max(middle, first), last)), float(last)
+
+    def _shared_curve(self, strategy: str) -> tuple[np.ndarray, np.ndarray]:
+        first, _, last = self.milestones
+        labels, mean = self.mean(strategy)
+        grid = np.unique([first, *labels[(labels > first) & (labels < last)], last])
+        return grid, np.interp(grid, labels, mean)
+
+    def _area(self, strategy: str) -> float:
+        return aulc(*self._shared_curve(strategy))
+
+    def summary(self) -> list[dict[str, Any]]:
+        """A row per strategy; areas and accuracies are over the label counts that all strategies share."""
+        return [self._row(strategy) for strategy in self.strategies]
+
+    def _row(self, strategy: str) -> dict[str, Any]:
+        labels, mean = self.mean(strategy)
+        row: dict[str, Any] = {"strategy": strategy, "seeds": len(self.of(strategy))}
+        if RULER in self.strategies:
+            saved = self.saved(strategy)
+            row |= {
+                "labels_saved": saved.value,
+                "labels_saved_low": saved.low,
+                "labels_saved_high": saved.high,
+            }
+            row |= {"levels_never_reached": saved.capped, "level": self.level or math.nan}
+            row |= {"labels_to_level": self.needed(strategy)}
+        curve = self._shared_curve(strategy)
+        row |= {"aulc": aulc(*curve), "aulc_log": aulc(*curve, log=True)}
+        for name, count in zip(("first", "middle", "last"), self.milestones, strict=True):
+            row |= {f"labels_{name}": count, f"accuracy_{name}": float(np.interp(count, labels, mean))}
+        points = [point for curve in self.of(strategy).values() for point in curve.points]
+        seconds = [point["seconds"] for point in points if "seconds" in point]
+        return row | {"seconds_per_round": float(np.mean(seconds)) if seconds else math.nan}
+
+    def headline(self, strategy: str | None = None) -> str:
+        """The comparison in one sentence; of the best strategy where none is named."""
+        name = strategy or self.best
+        others = sum(other != RULER for other in self.strategies)
+        subject = f"{name}, the best of {others} strategies," if strategy is None and others > 1 else name
+        if name is None or self.level is None or not self._paired_seeds(name):
+            shown = subject or RULER
+            _, _, last = self.milestones
+            reached = float(np.interp(last, *self.mean(name or RULER)))
+            return f"{shown} reached {reached:.1%} accuracy with {last:,.0f} labels{self._doubt(name)}."
+        seeds = self._paired_seeds(name)
+        mine, random = self.needed(name, seeds), self.needed(RULER, seeds)
+        if math.isinf(mine):
+            most = self.matrix(name)[0][-1]
+            told = (
+                f"never reached {self.level:.1%} accuracy in {most:,.0f} labels; random needed {random:,.0f}"
+            )
+            return f"{subject} {told}{self._doubt(name)}."
+        saved = self.saved(name).value
+        against = f"; averaged over all levels, {_change(saved)}" if saved * (random - mine) < 0 else ""
+        return f"{subject} {_needs(mine, random, self.level)}{against}{self._doubt(name)}."
+
+    def _doubt(self, strategy: str | None) -> str:
+        name = strategy or RULER
+        seeds = len(self._paired_seeds(name) or self.of(name))
+        if seeds < FEW_SEEDS:
+            return f" ({seeds} seed{'s' if seeds > 1 else ''}: too few to be sure)"
+        saved = self.saved(name)
+        return " (over the whole curve, this may be chance)" if saved.low <= 0 <= saved.high else ""
+
+    def to_json(self) -> list[Json]:
+        """The curves as `curves.json` holds them."""
+        return [curve.to_json() for curve in self.curves]
+
+    @classmethod
+    def from_json(
+        cls, data: Sequence[Json], classes: Iterable[str], settings: dict[str, Any] | None = None
+    ) -> Comparison:
+        """The comparison whose curves `to_json` wrote."""
+        return cls(tuple(map(LearningCurve.from_json, data)), tuple(classes), settings or {})
+
+
+def _plain(name: str, value: float | int) -> float | int | None:
+    if math.isnan(value):
+        return None
+    return int(value) if name in COUNTS else float(value)
+
+
+def _change(saved: float) -> str:
+    return f"{abs(saved):.0%} {'fewer' if saved > 0 else 'more'}"
+
+
+def _needs(mine: float, random: float, level: float) -> str:
+    saved = 1 - mine / random
+    if round(abs(saved) * 100) == 0:
+        return f"needed as many labels as random ({random:,.0f}) to reach {level:.1%} accuracy"
+    counts = f"({mine:,.0f} instead of {random:,.0f})"
+    if saved > 0:
+        return f"reached {level:.1%} accuracy with {_change(saved)} labels than random {counts}"
+    return f"needed {_change(saved)} labels than random to reach {level:.1%} accuracy {counts}"
+
+
+def _longest_run(flags: np.ndarray) -> tuple[int, int]:
+    """First and last position of the longest run of true flags; (0, -1) where all are false."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
+    starts, stops = edges[::2], edges[1::2] - 1
+    if not len(starts):
+        return 0, -1
+    longest = int(np.argmax(stops - starts))
+    return int(starts[longest]), int(stops[longest])

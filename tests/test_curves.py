@@ -1,0 +1,261 @@
+"""Learning curves and comparisons with answers known by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from vizsla.curves import Comparison, LearningCurve, Regimes
+from vizsla.errors import BadOption, UnknownName
+
+CLASSES = tuple(f"class {i}" for i in range(10))
+LABELS = (5, 10, 20, 40, 80, 160)
+
+
+def curve(strategy: str, values, seed: int = 0, labels=LABELS) -> LearningCurve:
+    points = (
+        {"labels": int(n), "accuracy": float(a), "seconds": 0.5} for n, a in zip(labels, values, strict=True)
+    )
+    return LearningCurve(strategy, seed, tuple(points))
+
+
+def rising(labels=LABELS, speed: float = 1.0) -> np.ndarray:
+    """A curve linear in ln n: `speed` 2 reaches everything with half the labels."""
+    return 0.2 + 0.1 * np.log(speed * np.array(labels))
+
+
+def compare(*curves: LearningCurve, **settings) -> Comparison:
+    return Comparison(curves, CLASSES, settings)
+
+
+def half(seeds: int, jitter: float = 0.0) -> Comparison:
+    """A strategy that needs half of random's labels, with every seed's curves shifted apart alike."""
+    curves = []
+    for seed in range(seeds):
+        shift = jitter * (seed - (seeds - 1) / 2)
+        curves += [curve("margin", rising(speed=2) + shift, seed), curve("random", rising() + shift, seed)]
+    return compare(*curves)
+
+
+# One curve ----------------------------------------------------------------------------------------------
+
+
+def test_a_curve_survives_json_with_its_types():
+    point = {"labels": 20.0, "accuracy": np.float64(0.5), "classes_seen": 4.0, "nll": math.nan}
+    text = json.dumps(LearningCurve("margin", 3, (point,)).to_json(), allow_nan=False)
+    assert text == (
+        '{"strategy": "margin", "seed": 3, "points": '
+        '[{"labels": 20, "accuracy": 0.5, "classes_seen": 4, "nll": null}]}'
+    )
+    again = LearningCurve.from_json(json.loads(text))
+    assert (again.strategy, again.seed) == ("margin", 3)
+    assert again.labels.tolist() == [20]
+    assert math.isnan(again.values("nll")[0])
+
+
+def test_an_unknown_metric_gets_a_suggestion():
+    with pytest.raises(UnknownName, match=r"no metric named 'acuracy'\. Did you mean 'accuracy'\?"):
+        curve("random", rising()).values("acuracy")
+
+
+def test_plot_draws_the_points_of_the_curve():
+    (line,) = curve("random", rising()).plot().axes[0].get_lines()
+    np.testing.assert_allclose(line.get_xydata(), np.column_stack([LABELS, rising()]))
+
+
+# Many curves --------------------------------------------------------------------------------------------
+
+
+def test_random_comes_first_and_the_rest_keep_their_order():
+    names = ("margin", "badge", "random", "alpha")
+    assert compare(*(curve(name, rising()) for name in names)).strategies == (
+        "random",
+        "margin",
+        "badge",
+        "alpha",
+    )
+
+
+def test_only_label_counts_that_all_seeds_share_are_averaged_and_never_zero_labels():
+    comparison = compare(
+        curve("random", [0.1, 0.2, 0.4, 0.6], seed=0, labels=(0, 10, 20, 30)),
+        curve("random", [0.1, 0.4, 0.5, 0.8], seed=1, labels=(0, 10, 25, 30)),
+    )
+    labels, values = comparison.matrix("random")
+    assert labels.tolist() == [10, 30]
+    assert values.tolist() == [[0.2, 0.6], [0.4, 0.8]]
+    assert comparison.mean("random")[1] == pytest.approx([0.3, 0.7])
+
+
+def test_band_is_the_t_interval_by_hand():
+    comparison = compare(curve("random", [0.4], 0, (10,)), curve("random", [0.6], 1, (10,)))
+    band = comparison.band("random")
+    assert band is not None
+    half_width = 12.7062 * 0.1  # t(.975, 1 degree) × s/√2, s = √.02
+    assert [band[0][0], band[1][0]] == pytest.approx([0.5 - half_width, 0.5 + half_width], abs=1e-4)
+    assert half(1).band("random") is None
+
+
+def test_a_strategy_that_needs_half_the_labels_saves_half():
+    comparison = half(10, jitter=0.01)
+    assert comparison.saved("margin").value == pytest.approx(0.5)
+    assert comparison.saved("random").value == 0
+    assert comparison.best == "margin"
+
+
+def test_savings_use_only_the_seeds_that_both_have_run():
+    lucky = curve("margin", rising(speed=8), seed=9)  # no random run of seed 9 to hold against it
+    comparison = Comparison((*half(2).curves, lucky), CLASSES)
+    assert comparison.saved("margin").value == pytest.approx(0.5)
+    assert "50% fewer" in comparison.headline()
+
+
+def test_without_a_shared_seed_there_is_a_reason_and_no_figure():
+    comparison = compare(curve("random", rising(), seed=0), curve("margin", rising(), seed=1))
+    assert comparison.saved("margin").reason == "random was not run with the same seeds"
+    assert comparison.regimes("margin") is None
+    assert comparison.headline().startswith("margin reached 70.8% accuracy with 160 labels")
+
+
+# Regimes ------------------------------------------------------------------------------------------------
+
+
+def test_regimes_are_the_longest_stretch_ahead_of_random():
+    lead = np.array([0.0, 0.1, -0.1, 0.1, 0.1, -0.1])
+    comparison = compare(curve("random", rising()), curve("margin", rising() + lead))
+    assert comparison.regimes("margin") == Regimes(first=5.0, start=40.0, stop=80.0, last=160.0)
+
+
+def test_a_lead_within_its_standard_error_does_not_pay():
+    leads = (np.array([0.0, 0.3, 0.3, 0.1, 0.1, 0.0]), np.array([0.0, -0.2, -0.2, 0.1, 0.1, 0.0]))
+    pairs = [
+        (curve("random", rising(), s), curve("margin", rising() + lead, s)) for s, lead in enumerate(leads)
+    ]
+    comparison = compare(*pairs[0], *pairs[1])  # at 10 and 20 the mean lead is .05, its error .25
+    assert comparison.regimes("margin") == Regimes(first=5.0, start=40.0, stop=80.0, last=160.0)
+
+
+def test_regimes_pair_seeds_so_that_luck_common_to_both_cancels():
+    curves = []
+    for seed, luck in enumerate((-0.2, 0.0, 0.2)):
+        curves += [curve("random", rising() + luck, seed), curve("margin", rising() + luck + 0.01, seed)]
+    assert compare(*curves).regimes("margin") == Regimes(first=5.0, start=5.0, stop=160.0, last=160.0)
+
+
+def test_a_single_point_ahead_or_random_itself_has_no_regime():
+    lead = np.array([0.0, 0.0, 0.1, 0.0, 0.0, 0.0])
+    comparison = compare(curve("random", rising()), curve("margin", rising() + lead))
+    assert comparison.regimes("margin") is None
+    assert comparison.regimes("random") is None
+
+
+# Words --------------------------------------------------------------------------------------------------
+
+
+def test_headline_quotes_the_middle_of_randoms_range_and_counts_seeds():
+    comparison = half(5)
+    low, high = 0.2 + 0.1 * math.log(20), 0.99 * (0.2 + 0.1 * math.log(160))
+    level = (low + high) / 2
+    needed = math.exp((level - 0.2) / 0.1)
+    assert comparison.level == pytest.approx(level)
+    assert comparison.headline() == (
+        f"margin reached {level:.1%} accuracy with 50% fewer labels than random "
+        f"({needed / 2:.0f} instead of {needed:.0f}) (5 seeds: too few to be sure)."
+    )
+
+
+def test_headline_of_enough_sure_seeds_has_no_doubt_and_of_unsure_ones_says_chance():
+    assert half(8, jitter=0.01).headline().endswith("(27 instead of 55).")
+    curves = []
+    for seed, luck in enumerate([0.06] * 4 + [-0.04] * 4):
+        curves += [curve("random", rising(), seed), curve("margin", rising() + luck, seed)]
+    assert compare(*curves).headline().endswith("(over the whole curve, this may be chance).")
+
+
+def test_headline_says_so_when_a_strategy_needs_more_never_arrives_or_does_the_same():
+    random = curve("random", rising())
+    assert (
+        "margin needed 100% more labels than random to reach"
+        in compare(random, curve("margin", rising(speed=0.5))).headline()
+    )
+    assert (
+        "margin never reached 60.0% accuracy in 160 labels; random needed 55"
+        in compare(random, curve("margin", np.full(6, 0.4))).headline()
+    )
+    assert (
+        "margin needed as many labels as random (55)" in compare(random, curve("margin", rising())).headline()
+    )
+
+
+def test_headline_admits_when_the_quoted_level_flatters():
+    # ahead at the quoted level (60.0%), but slow before and stuck at 61% after
+    stuck = np.minimum(rising(speed=2), 0.61)
+    stuck[:3] = rising(speed=0.4)[:3]
+    headline = compare(curve("random", rising()), curve("margin", stuck)).headline()
+    assert "fewer labels than random" in headline
+    assert "; averaged over all levels, " in headline
+    assert "% more (1 seed" in headline
+
+
+def test_headline_of_several_strategies_says_that_the_best_was_picked():
+    comparison = Comparison((*half(3).curves, *(curve("badge", rising(), s) for s in range(3))), CLASSES)
+    assert comparison.headline().startswith("margin, the best of 2 strategies, reached")
+    assert comparison.headline("badge").startswith("badge needed as many labels")
+
+
+def test_without_random_summary_and_headline_still_work():
+    comparison = compare(curve("margin", rising()), curve("badge", rising() + 0.1))
+    assert [row["strategy"] for row in comparison.summary()] == ["margin", "badge"]
+    assert "labels_saved" not in comparison.summary()[0]
+    assert comparison.best == "badge"
+    assert comparison.level is None
+    headline = comparison.headline()
+    assert headline.startswith("badge, the best of 2 strategies, reached 80.8% accuracy with 160 labels (1")
+
+
+def test_random_alone_is_its_own_headline():
+    assert compare(curve("random", rising())).headline() == (
+        "random reached 70.8% accuracy with 160 labels (1 seed: too few to be sure)."
+    )
+
+
+# Rows ---------------------------------------------------------------------------------------------------
+
+
+def test_areas_and_accuracies_stop_where_the_shortest_strategy_stops():
+    flat = curve("margin", [0.5, 0.5, 0.5], labels=(10, 20, 30))
+    ruler = curve("random", [0.3, 0.3, 0.3, 0.9], labels=(10, 20, 30, 60))
+    random, margin = compare(flat, ruler).summary()
+    assert random["aulc"] == pytest.approx(0.3)
+    assert random["aulc_log"] == pytest.approx(0.3)
+    assert [margin[f"labels_{name}"] for name in ("first", "middle", "last")] == [10, 20, 30]
+    assert random["accuracy_last"] == pytest.approx(0.3)
+    assert margin["aulc"] == pytest.approx(0.5)
+    assert margin["seconds_per_round"] == 0.5
+
+
+def test_summary_counts_labels_to_the_same_level_for_every_strategy():
+    random, margin = half(2).summary()
+    assert random["level"] == margin["level"]
+    assert margin["labels_to_level"] == pytest.approx(random["labels_to_level"] / 2)
+
+
+def test_a_comparison_survives_json():
+    comparison = half(3, jitter=0.01)
+    again = Comparison.from_json(json.loads(json.dumps(comparison.to_json())), CLASSES)
+    assert again.curves == comparison.curves
+    assert again.headline() == comparison.headline()
+
+
+def test_nothing_to_compare_a_curve_twice_and_unknown_names_are_explained():
+    with pytest.raises(BadOption, match="no learning curve has a point yet"):
+        compare(LearningCurve("random", 0, ()))
+    with pytest.raises(BadOption, match="two curves are of strategy 'random' and seed 0"):
+        compare(curve("random", rising()), curve("random", rising()))
+    with pytest.raises(BadOption, match="the seeds of 'random' share no label count"):
+        compare(curve("random", [0.1], 0, (10,)), curve("random", [0.1], 1, (11,)))
+    with pytest.raises(UnknownName, match=r"no curve of 'bald' here\. Known: random"):
+        compare(curve("random", rising())).saved("bald")
