@@ -1,1 +1,5 @@
 """Pure functions over arrays: the part that must be right."""
+
+from vizsla.functional.uncertainty import least_confidence, margin
+
+__all__ = ["least_confidence", "margin"]

@@ -1,0 +1,264 @@
+"""One round of active learning: choose → ask → record → fit; and the loop over rounds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+
+from vizsla.curves import LearningCurve
+from vizsla.data.indexed import IndexedDataset
+from vizsla.errors import BadOption, NotEnoughImages, UnknownName
+from vizsla.functional.metrics import evaluate
+from vizsla.models.backbones import DEFAULT, load_backbone
+from vizsla.models.frozen import FrozenModel
+from vizsla.oracle import CsvOracle, FilenameOracle, Oracle, TerminalOracle
+from vizsla.strategy.base import View, as_probs, strategies, sub_pool
+from vizsla.types import Batch, Progress
+
+Ids = Int64[np.ndarray, " n"]
+Predict = Callable[[IndexedDataset, np.ndarray], Any]
+"""(data set, image ids) → (n, C) class probabilities, by a model that the caller trains."""
+
+
+class Inputs(Protocol):
+    """What a model makes of a data set once: embeddings, or pixels on demand."""
+
+    @property
+    def ids(self) -> Ids: ...
+
+    def subset(self, ids: Ids) -> Inputs: ...
+
+
+class Model(Protocol):
+    """What a learner trains. `FrozenModel` and `FineTunedModel` are the two kinds."""
+
+    n_classes: int
+
+    def fresh(self, seed: int) -> Model: ...
+
+    def prepare(self, dataset: IndexedDataset, progress: Progress | None = None) -> Any: ...
+
+    def fit(self, inputs: Any, ids: Ids, labels: Ids, *, seed: int) -> Mapping[str, float]: ...
+
+    def predict(self, inputs: Any, ids: Ids) -> Float[np.ndarray, "n c"]: ...
+
+
+class ActiveLearner:
+    """A data set, a model, a query strategy and an oracle, and the loop that joins them.
+
+    Args:    dataset: the pool; its mask and labels are the only record of what is labelled.
+             backbone: name of the backbone whose frozen features a head learns on.
+             predict: your own model instead: (data set, ids) → (n, C) probabilities. You train it.
+             strategy: name of a query strategy.
+             oracle: `filename`, `terminal`, the path of a CSV, or an object with a `label` method.
+             pool_size: look at a random sub-pool of that size in each query; 0 looks at everything.
+             seed: decides every random choice, together with the round.
+             model, inputs: a prepared model to use instead of making one from `backbone`.
+
+    Nothing is read or computed before the first query that needs it.
+    """
+
+    def __init__(
+        self,
+        dataset: IndexedDataset,
+        *,
+        backbone: str = DEFAULT,
+        predict: Predict | None = None,
+        strategy: str = "margin",
+        oracle: str | Oracle = "filename",
+        pool_size: int = 0,
+        seed: int = 0,
+        model: Model | None = None,
+        inputs: Any = None,
+        progress: Progress | None = None,
+    ) -> None:
+        if pool_size < 0:
+            raise BadOption(f"a pool size of {pool_size} makes no sense. Use 0 for the whole pool.")
+        self.dataset = dataset
+        self.strategy = strategies[strategy]
+        self.oracle = _oracle(oracle, dataset)
+        self.pool_size = pool_size
+        self.seed = seed
+        self.round = 0
+        self.batches: list[Batch] = []
+        self._backbone = backbone
+        self._own_predict = predict
+        self._model = model
+        self._inputs = inputs
+        self._progress = progress
+        self._fitted = False
+        self._seconds = {"query_seconds": 0.0, "fit_seconds": 0.0}
+
+    # --- one round
+
+    def query(self, n: int, strategy: str | None = None) -> Batch:
+        """Choose n images and have the oracle label them.
+
+        A strategy that reads predictions chooses at random until there is a model to ask; the batch says so.
+
+        Raises: NotEnoughImages when fewer than n are unlabelled.
+        """
+        started = time.perf_counter()
+        batch = self.choose(n, strategy)
+        self._seconds["query_seconds"] = time.perf_counter() - started
+        source = "random" if batch.strategy == "random" else "al"
+        self.oracle.label(self.dataset, batch.ids.tolist(), round=self.round, source=source)
+        self.batches.append(batch)
+        self.round += 1
+        return batch
+
+    def choose(self, n: int, strategy: str | None = None) -> Batch:
+        """The n images to label next, without asking anyone."""
+        rule = strategies[strategy] if strategy else self.strategy
+        if "probs" in rule.needs and not self._can_predict:
+            rule = strategies["random"]
+        rng = self._rng("query")
+        pool = self._readable_pool() if rule.needs else self.dataset.pool()
+        if n > len(pool):
+            raise NotEnoughImages(
+                f"asked for a batch of {n} images, but only {len(pool)} are unlabelled. "
+                f"Ask for {len(pool)} or fewer, or add images."
+            )
+        if 0 < self.pool_size < n:
+            raise BadOption(
+                f"a sub-pool of {self.pool_size} images cannot give a batch of {n}. "
+                f"Use a pool size of {n} or more, or 0 for the whole pool."
+            )
+        candidates = sub_pool(pool, self.pool_size, rng)
+        probs = torch.from_numpy(np.ascontiguousarray(self.predict(candidates))) if rule.needs else None
+        return rule.choose(View(candidates, probs, rule.name), n, rng)
+
+    def fit(self) -> Mapping[str, float]:
+        """Train on all labels so far; returns what the model tells about it, such as epochs."""
+        if self._own_predict is not None:
+            raise BadOption(
+                "this learner uses your own `predict`: train your model yourself, then query again."
+            )
+        ids = self.dataset.labelled()
+        if not len(ids):
+            raise NotEnoughImages("nothing is labelled yet. Call query(n) first.")
+        started = time.perf_counter()
+        ids = np.intersect1d(ids, self.inputs.ids, assume_unique=True)
+        seed = int(self._rng("fit").integers(2**31))
+        told = self.model.fit(self.inputs, ids, self.dataset.labels[ids], seed=seed)
+        self._fitted = True
+        self._seconds["fit_seconds"] = time.perf_counter() - started
+        return told
+
+    def predict(self, ids: Ids) -> Float[np.ndarray, "n c"]:
+        """Class probabilities of images of the pool."""
+        if self._own_predict is not None:
+            return as_probs(self._own_predict(self.dataset, ids)).numpy()
+        return self.model.predict(self.inputs, ids)
+
+    # --- the loop
+
+    def run(
+        self,
+        *,
+        budget: int,
+        batch: int = 20,
+        initial: int | None = None,
+        target: float | None = None,
+        test: IndexedDataset | None = None,
+        test_inputs: Any = None,
+        on_round: Callable[[Mapping[str, float]], None] | None = None,
+    ) -> LearningCurve:
+        """Query and fit until `budget` labels are there, or the test accuracy reaches `target`.
+
+        Args:    budget: total number of labels.
+                 batch: labels per round. initial: random labels of the first round; default: `batch`,
+                 chosen by the strategy.
+                 test: a labelled data set that is read for reporting, and for `target`.
+                 on_round: called with each point of the curve.
+        """
+        self._check_budget(budget, batch, initial, target, test)
+        if test is not None and test_inputs is None:
+            test_inputs = self.model.prepare(test, self._progress)
+        points: list[Mapping[str, float]] = []
+        while True:
+            labelled = len(self.dataset.labelled())
+            if labelled < budget:
+                first = initial if labelled == 0 and initial else None
+                self.query(min(first or batch, budget - labelled), "random" if first else None)
+            told = self.fit()
+            points.append(self._point(test, test_inputs, told))
+            if on_round:
+                on_round(points[-1])
+            reached = target is not None and points[-1]["accuracy"] >= target
+            if reached or points[-1]["labels"] >= budget or points[-1]["labels"] == labelled:
+                return LearningCurve(self.strategy.name, self.seed, tuple(points))
+
+    def _point(
+        self, test: IndexedDataset | None, test_inputs: Any, told: Mapping[str, float]
+    ) -> Mapping[str, float]:
+        ids = self.dataset.labelled()
+        point = {"labels": float(len(ids)), "classes_seen": float(len(np.unique(self.dataset.labels[ids])))}
+        if test is not None:
+            readable = test_inputs.ids
+            point |= evaluate(self.model.predict(test_inputs, readable), test.labels[readable])
+        return point | self._seconds | {"seconds": sum(self._seconds.values())} | dict(told)
+
+    def _check_budget(
+        self, budget: int, batch: int, initial: int | None, target: float | None, test: IndexedDataset | None
+    ) -> None:
+        if batch < 1 or budget < 1 or (initial is not None and initial < 0):
+            raise BadOption("budget and batch must be at least 1, and initial at least 0.")
+        available = len(self.dataset.pool()) + len(self.dataset.labelled())
+        if budget > available:
+            raise NotEnoughImages(
+                f"a budget of {budget} labels is more than the pool of {available} images. "
+                f"Use --budget {available} or less, or add images."
+            )
+        if target is not None and test is None:
+            raise BadOption("a target accuracy needs a test set. Give test=….")
+
+    # --- parts, made when first needed
+
+    @property
+    def model(self) -> Model:
+        """The model that learns."""
+        if self._model is None:
+            if len(self.dataset.classes) < 2:
+                raise BadOption(
+                    "the classes are not known. Make the data set with classes=('cat', 'dog', …), "
+                    "or put the images into class folders."
+                )
+            self._model = FrozenModel(load_backbone(self._backbone), len(self.dataset.classes))
+        return self._model
+
+    @property
+    def inputs(self) -> Any:
+        """What the model made of the data set."""
+        if self._inputs is None:
+            self._inputs = self.model.prepare(self.dataset, self._progress)
+        return self._inputs
+
+    @property
+    def _can_predict(self) -> bool:
+        return self._fitted or self._own_predict is not None
+
+    def _readable_pool(self) -> Ids:
+        if self._own_predict is not None:
+            return self.dataset.pool()
+        return np.intersect1d(self.dataset.pool(), self.inputs.ids, assume_unique=True)
+
+    def _rng(self, purpose: str) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.round, {"query": 0, "fit": 1}[purpose]])
+
+
+def _oracle(oracle: str | Oracle, dataset: IndexedDataset) -> Oracle:
+    if not isinstance(oracle, str):
+        return oracle
+    if oracle == "filename":
+        return FilenameOracle()
+    if oracle == "terminal":
+        return TerminalOracle(dataset.classes)
+    if oracle.endswith(".csv"):
+        return CsvOracle(oracle)
+    raise UnknownName(f"no oracle named {oracle!r}. Known: filename, terminal, or the path of a .csv file.")

@@ -1,0 +1,120 @@
+"""`vizsla.select`: choose rows from plain arrays, whatever framework made them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from vizsla.errors import BadArray, BadOption, NotEnoughImages
+from vizsla.models.heads import LogisticHead
+from vizsla.strategy.base import View, as_probs, strategies, sub_pool
+
+
+def select(
+    strategy: str,
+    *,
+    embeddings: Any = None,
+    probs: Any = None,
+    labelled: Any = (),
+    labels: Any = None,
+    n: int,
+    seed: int = 0,
+    pool_size: int = 0,
+) -> Int64[np.ndarray, " n"]:
+    """The n unlabelled rows to label next, best first.
+
+    Args:    strategy: a name in `vizsla.strategies`.
+             embeddings: (N, D) features of all images.
+             probs: (N, C) class probabilities of all images. A strategy that needs them and is not given them
+             gets those of a logistic regression on embeddings, labelled and labels.
+             labelled: row numbers that are labelled already. labels: their classes, in the same order.
+             n: how many rows. seed: decides every random choice, ties too.
+             pool_size: look at a random sub-pool of that size; 0 looks at everything.
+    Returns: (n,) distinct row numbers, none of them in `labelled`.
+    Raises:  BadArray, NotEnoughImages, UnknownName, each with its mend.
+
+    >>> select("margin", probs=np.array([[0.9, 0.1], [0.5, 0.5], [0.6, 0.4]]), n=2)
+    array([1, 2])
+    """
+    rule = strategies[strategy]
+    features = None if embeddings is None else _features(embeddings)
+    given = None if probs is None else as_probs(probs)
+    total = _rows(features, given)
+    known = _labelled(labelled, total)
+    pool = np.setdiff1d(np.arange(total, dtype=np.int64), known)
+    if n < 1:
+        raise BadOption(f"n must be at least 1, not {n}.")
+    if n > len(pool):
+        raise NotEnoughImages(
+            f"asked for {n} rows, but only {len(pool)} of {total} are unlabelled. Ask for {len(pool)} or fewer."
+        )
+    if 0 < pool_size < n:
+        raise BadOption(
+            f"a pool_size of {pool_size} cannot give {n} rows. Use {n} or more, or 0 for all rows."
+        )
+    rng = np.random.default_rng(seed)
+    candidates = sub_pool(pool, pool_size, rng)
+    if "probs" in rule.needs and given is None:
+        given = _fitted_probs(rule.name, features, known, labels)
+    view = View(candidates, None if given is None else given[torch.from_numpy(candidates)], rule.name)
+    return rule.choose(view, n, rng).ids
+
+
+def _features(embeddings: Any) -> np.ndarray:
+    array = (
+        embeddings.detach().cpu().numpy() if isinstance(embeddings, torch.Tensor) else np.asarray(embeddings)
+    )
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.number):
+        raise BadArray(
+            f"embeddings must be numbers of shape (images, dimensions), not {array.dtype} {array.shape}."
+        )
+    bad = ~np.isfinite(array).all(axis=1)
+    if bad.any():
+        raise BadArray(f"embeddings row {int(bad.argmax())} holds NaN or infinity. Remove or mend that row.")
+    return array
+
+
+def _rows(features: np.ndarray | None, probs: torch.Tensor | None) -> int:
+    if features is None and probs is None:
+        raise BadArray("give embeddings=… (N, D) or probs=… (N, C): there is nothing to select from.")
+    if features is not None and probs is not None and len(features) != len(probs):
+        raise BadArray(
+            f"embeddings have {len(features)} rows but probs have {len(probs)}. Both must cover the same images."
+        )
+    return len(features) if features is not None else len(probs)  # type: ignore[arg-type]
+
+
+def _labelled(labelled: Any, total: int) -> Int64[np.ndarray, " l"]:
+    rows = np.asarray(labelled)
+    if rows.size == 0:
+        return np.empty(0, np.int64)
+    if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+        raise BadArray(f"labelled must be a list of row numbers, not {rows.dtype} of shape {rows.shape}.")
+    outside = rows[(rows < 0) | (rows >= total)]
+    if outside.size:
+        raise BadArray(f"labelled has row {outside[0]}, but rows go from 0 to {total - 1}.")
+    if len(np.unique(rows)) < len(rows):
+        raise BadArray("labelled names a row twice. Name each labelled row once.")
+    return rows.astype(np.int64)
+
+
+def _fitted_probs(name: str, features: np.ndarray | None, known: np.ndarray, labels: Any) -> torch.Tensor:
+    if features is None or labels is None:
+        missing = "embeddings=…" if features is None else "labels=… (the classes of the labelled rows)"
+        raise BadArray(f"strategy {name!r} needs probs=…, or {missing} to fit a head and make them.")
+    classes, codes = np.unique(np.asarray(labels), return_inverse=True)
+    if len(codes) != len(known):
+        raise BadArray(
+            f"labelled has {len(known)} rows but labels has {len(codes)}. Give one class for each."
+        )
+    if len(classes) < 2:
+        raise BadArray(
+            f"strategy {name!r} needs probs=…, or labels of at least two classes to make them from; "
+            f"there {'is one' if len(classes) else 'are none'}. Start with strategy 'random'."
+        )
+    head = LogisticHead(len(classes))
+    head.fit(features[known], codes)
+    return torch.from_numpy(np.ascontiguousarray(head.predict(features)))

@@ -1,0 +1,34 @@
+"""Strategies that look at the model's probabilities only, and the one that looks at nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.random import Generator
+
+from vizsla.functional.uncertainty import least_confidence, margin
+from vizsla.strategy.base import View, strategies
+from vizsla.types import Batch
+
+
+@strategies.rule("random")
+def random_batch(view: View, n: int, rng: Generator) -> Batch:
+    """n images drawn uniformly without replacement: the ruler for all others."""
+    return view.pick(rng.choice(len(view.ids), size=n, replace=False), np.zeros(n))
+
+
+@strategies.rule("least_confidence", needs={"probs"})
+def least_confidence_batch(view: View, n: int, rng: Generator) -> Batch:
+    """The n images whose most likely class is least likely."""
+    return view.top(least_confidence(_probs(view)), n, rng)
+
+
+@strategies.rule("margin", needs={"probs"})
+def margin_batch(view: View, n: int, rng: Generator) -> Batch:
+    """The n images whose two most likely classes are nearest to a tie."""
+    return view.top(margin(_probs(view)), n, rng)
+
+
+def _probs(view: View) -> torch.Tensor:
+    assert view.probs is not None  # Strategy.choose has checked `needs`
+    return view.probs
