@@ -74,7 +74,7 @@ def ece(probs: Float[np.ndarray, "n c"], y: Int[np.ndarray, " n"], bins: int = 1
     return float(np.abs(gaps).sum() / len(y))
 
 
-def evaluate(probs: Float[np.ndarray, "..."], y: Int[np.ndarray, "..."]) -> dict[str, float]:
+def evaluate(probs: Float[np.ndarray, "*n_c"], y: Int[np.ndarray, "*n"]) -> dict[str, float]:
     """All figures of one point of a learning curve: accuracy, balanced_accuracy, macro_f1, nll, ece.
 
     Args: probs: (n, c) probabilities of n ≥ 1 images, rows that sum to 1.
