@@ -155,20 +155,24 @@ def test_a_single_point_ahead_or_random_itself_has_no_regime():
 # Words --------------------------------------------------------------------------------------------------
 
 
-def test_headline_quotes_the_middle_of_randoms_range_and_counts_seeds():
+def test_headline_quotes_what_random_reaches_with_the_budget_and_counts_seeds():
     comparison = half(5)
-    low, high = 0.2 + 0.1 * math.log(20), 0.99 * (0.2 + 0.1 * math.log(160))
-    level = (low + high) / 2
-    needed = math.exp((level - 0.2) / 0.1)
-    assert comparison.level == pytest.approx(level)
+    assert comparison.level == pytest.approx(0.2 + 0.1 * math.log(160))
     assert comparison.headline() == (
-        f"margin reached {level:.1%} accuracy with 50% fewer labels than random "
-        f"({needed / 2:.0f} instead of {needed:.0f}) (5 seeds: too few to be sure)."
+        "margin reached 70.8% accuracy with 50% fewer labels than random "
+        "(80 instead of 160) (5 seeds: too few to be sure)."
     )
 
 
+def test_the_quoted_level_does_not_move_when_random_alone_runs_on():
+    longer = (5, 10, 20, 40, 80, 160, 320)
+    points = tuple({"labels": float(n), "accuracy": 0.2 + 0.1 * math.log(n)} for n in longer)
+    comparison = compare(LearningCurve("random", 0, points), curve("margin", rising(speed=2)))
+    assert comparison.level == pytest.approx(0.2 + 0.1 * math.log(160))
+
+
 def test_headline_of_enough_sure_seeds_has_no_doubt_and_of_unsure_ones_says_chance():
-    assert half(8, jitter=0.01).headline().endswith("(27 instead of 55).")
+    assert half(8, jitter=0.01).headline().endswith("(80 instead of 160).")
     curves = []
     for seed, luck in enumerate([0.06] * 4 + [-0.04] * 4):
         curves += [curve("random", rising(), seed), curve("margin", rising() + luck, seed)]
@@ -177,24 +181,26 @@ def test_headline_of_enough_sure_seeds_has_no_doubt_and_of_unsure_ones_says_chan
 
 def test_headline_says_so_when_a_strategy_needs_more_never_arrives_or_does_the_same():
     random = curve("random", rising())
+    early = np.array([0.5, 0.5, 0.6, 0.7, 0.7, 0.7])  # there with 40 labels, then flat
+    late = np.array([0.5, 0.5, 0.5, 0.6, 0.7, 0.7])
     assert (
-        "margin needed 100% more labels than random to reach"
-        in compare(random, curve("margin", rising(speed=0.5))).headline()
+        "margin needed 100% more labels than random to reach 70.0%"
+        in compare(curve("random", early), curve("margin", late)).headline()
     )
     assert (
-        "margin never reached 60.0% accuracy in 160 labels; random needed 55"
+        "margin reached only 40.0% accuracy with 160 labels; random reached 70.8% with 160"
         in compare(random, curve("margin", np.full(6, 0.4))).headline()
     )
     assert (
-        "margin needed as many labels as random (55)" in compare(random, curve("margin", rising())).headline()
+        "margin needed as many labels as random (160)" in compare(random, curve("margin", rising())).headline()
     )
 
 
 def test_headline_admits_when_the_quoted_level_flatters():
-    # ahead at the quoted level (60.0%), but slow before and stuck at 61% after
-    stuck = np.minimum(rising(speed=2), 0.61)
-    stuck[:3] = rising(speed=0.4)[:3]
-    headline = compare(curve("random", rising()), curve("margin", stuck)).headline()
+    # ahead at the quoted level (70.8%), but far behind on the way there
+    behind = rising(speed=0.1)
+    behind[-2:] = 0.71
+    headline = compare(curve("random", rising()), curve("margin", behind)).headline()
     assert "fewer labels than random" in headline
     assert "; averaged over all levels, " in headline
     assert "% more (1 seed" in headline

@@ -185,6 +185,31 @@ def _compare(directory: Path, *, out: Path, **options: Any) -> None:
         click.echo(f"  {out / name}")
 
 
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--classes", callback=_names, metavar="A,B,…", help="What to choose from; remembered for the next time.")
+@click.option(
+    "--project",
+    type=click.Path(path_type=Path),
+    metavar="P",
+    help="Folder for labels and settings; default: DIR/.vizsla.",
+)
+@click.option("--strategy", default="margin", show_default=True, metavar="NAME")
+@click.option(
+    "--backbone", default="efficientnet_lite0", show_default=True, metavar="NAME", help="As for compare."
+)
+@click.option("--batch", default=10, show_default=True, help="Labels between two refits of the model.")
+@click.option("--pool-size", default=0, metavar="N", help="Look at a random sub-pool of N images; 0: all.")
+@click.option("--annotator", default="me", show_default=True, help="Your name, kept with each label.")
+def label(directory: Path, **options: Any) -> None:
+    """Label images in the terminal, the most useful ones first; stop and go on as you like."""
+    from vizsla.labelling import label_in_terminal
+
+    with _bars() as (embedding, _):
+        session = label_in_terminal(directory, progress=embedding, on_resume=click.echo, **options)
+    click.echo(f"{session.labelled} labels in {session.labels}; {session.remaining} images to go.")
+
+
 @contextmanager
 def _bars() -> Iterator[tuple[Progress, OnRound]]:
     """Progress bars with time left: one for embedding, one for labelling; each appears with its first step."""

@@ -192,11 +192,14 @@ class Comparison:
 
     @property
     def level(self) -> float | None:
-        """The accuracy at which label counts are quoted: half way up random's range, whoever it flatters."""
+        """The accuracy at which label counts are quoted: what random reaches with the strategies' budget."""
         if RULER not in self.strategies:
             return None
-        levels = accuracy_levels(*self.mean(RULER), classes=len(self.classes))
-        return None if np.isnan(levels[0]) else float(levels[0] + levels[-1]) / 2
+        labels, mean = self.mean(RULER)
+        if np.isnan(accuracy_levels(labels, mean, classes=len(self.classes))[0]):
+            return None
+        _, _, budget = self.milestones
+        return float(mean[labels <= budget].max())
 
     def needed(self, strategy: str, seeds: Iterable[int] | None = None) -> float:
         """Labels the strategy needs to reach `level`; inf if it never does, NaN where there is no level."""
@@ -279,9 +282,10 @@ class Comparison:
         seeds = self._paired_seeds(name)
         mine, random = self.needed(name, seeds), self.needed(RULER, seeds)
         if math.isinf(mine):
-            most = self.matrix(name)[0][-1]
+            labels, mean = self.mean(name, seeds=seeds)
             told = (
-                f"never reached {self.level:.1%} accuracy in {most:,.0f} labels; random needed {random:,.0f}"
+                f"reached only {mean.max():.1%} accuracy with {labels[-1]:,.0f} labels; "
+                f"random reached {self.level:.1%} with {random:,.0f}"
             )
             return f"{subject} {told}{self._doubt(name)}."
         saved = self.saved(name).value

@@ -358,8 +358,9 @@ def _check_budget(plan: Plan, pool: int) -> None:
 
 
 def _described(plan: Plan, arena: Arena, data: Any, seeds: int, ceiling: float) -> dict[str, Any]:
+    folder = Path(data.dir_path if isinstance(data, IndexedDataset) else data).absolute()
     return asdict(plan) | {
-        "data": str(data.dir_path if isinstance(data, IndexedDataset) else data),
+        "data": "/".join(folder.parts[-2:]).removeprefix("/"),
         "images": arena.pool_size,
         "seeds": seeds,
         "ceiling": ceiling,
