@@ -192,7 +192,8 @@ def test_headline_says_so_when_a_strategy_needs_more_never_arrives_or_does_the_s
         in compare(random, curve("margin", np.full(6, 0.4))).headline()
     )
     assert (
-        "margin needed as many labels as random (160)" in compare(random, curve("margin", rising())).headline()
+        "margin needed as many labels as random (160)"
+        in compare(random, curve("margin", rising())).headline()
     )
 
 

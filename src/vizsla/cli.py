@@ -35,8 +35,8 @@ def main() -> None:
             "interrupted. What is finished is kept; the same command goes on from there.", INTERRUPTED
         )
     except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "vizsla"
+        code = _complain(f"{error.format_message()} See {command} --help.", error.exit_code)
     except VizslaError as error:
         code = _complain(str(error), error.exit_code)
     sys.exit(code)
@@ -187,7 +187,9 @@ def _compare(directory: Path, *, out: Path, **options: Any) -> None:
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--classes", callback=_names, metavar="A,B,…", help="What to choose from; remembered for the next time.")
+@click.option(
+    "--classes", callback=_names, metavar="A,B,…", help="What to choose from; remembered for the next time."
+)
 @click.option(
     "--project",
     type=click.Path(path_type=Path),
@@ -231,18 +233,23 @@ def _bars() -> Iterator[tuple[Progress, OnRound]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, TaskID] = {}
+    bars = Bars(*columns, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
 
-        def show(kind: str, text: str, done: int, total: int) -> None:
-            if kind not in tasks:
-                tasks[kind] = bars.add_task(text, total=total)
-            bars.update(tasks[kind], description=text, completed=done, total=total)
+    def show(kind: str, text: str, done: int, total: int) -> None:
+        bars.start()  # only now: bars without a step would leave an empty line
+        if kind not in tasks:
+            tasks[kind] = bars.add_task(text, total=total)
+        bars.update(tasks[kind], description=text, completed=done, total=total)
 
+    try:
         yield (
             lambda done, total: show("embed", "embedding images", done, total),
             lambda done, total, text: show("label", text, done, total),
         )
+    finally:
+        if tasks:
+            bars.stop()
 
 
 @cli.command()

@@ -1,0 +1,195 @@
+"""The command line as a person meets it: real processes, exit codes, one line per mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vizsla.cli import main
+from vizsla.testing import TOY_BACKBONE, toy_images
+
+TOY = ["--backbone", TOY_BACKBONE, "--seeds", "2", "--initial", "4", "--batch", "4", "--budget", "12"]
+
+
+def vizsla(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vizsla", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=300, **options)
+
+
+def test_compare_prints_a_table_and_writes_the_four_files(toys, tmp_path):
+    done = vizsla("compare", toys, "--strategies", "margin", "--out", tmp_path / "out", *TOY)
+    assert done.returncode == 0, done.stderr
+    assert "labels saved" in done.stdout
+    assert "margin" in done.stdout
+    for name in ("report.html", "curves.png", "summary.csv", "curves.json"):
+        assert str(tmp_path / "out" / name) in done.stdout.replace("\n", "")
+        assert (tmp_path / "out" / name).stat().st_size > 100
+
+
+def test_select_prints_the_rows_that_the_function_chooses(tmp_path):
+    from vizsla import select
+
+    probs = np.random.default_rng(0).dirichlet(np.ones(3), 50)
+    np.save(tmp_path / "p.npy", probs)
+    np.save(tmp_path / "l.npy", np.array([0, 1, 2]))
+    want = select("margin", probs=probs, labelled=[0, 1, 2], n=5).tolist()
+    command = [
+        "select",
+        "--strategy",
+        "margin",
+        "--probs",
+        tmp_path / "p.npy",
+        "--labelled",
+        tmp_path / "l.npy",
+    ]
+    assert vizsla(*command, "-n", 5).stdout.split() == list(map(str, want))
+    assert json.loads(vizsla(*command, "-n", 5, "--json").stdout) == want
+
+
+MISTAKES = {
+    "a missing folder": (["compare", "nowhere"], "nowhere"),
+    "an empty folder": (["compare", "empty"], "no image"),
+    "one class": (["compare", "one"], "one class"),
+    "a flat folder": (["compare", "toys/red"], "no class folder"),
+    "a budget over the pool": (["compare", "toys", *TOY, "--budget", "99"], "Use --budget 25 or less"),
+    "an unknown strategy": (["compare", "toys", *TOY, "--strategies", "margn"], "Did you mean 'margin'?"),
+    "an unknown backbone": (["compare", "toys", *TOY, "--backbone", "efficientnet_lite"], "Did you mean"),
+    "a backbone file that is not there": (
+        ["compare", "toys", *TOY, "--backbone", "module:x.py:f"],
+        "no file 'x.py'",
+    ),
+    "a test set of other classes": (["compare", "toys", *TOY, "--test", "other"], "black"),
+    "unreadable weights": (
+        ["compare", "toys", *TOY, "--backbone", "torchvision:resnet18"],
+        "cannot read the weights",
+    ),
+    "a head nobody knows": (["compare", "toys", *TOY, "--head", "forest"], "no head named 'forest'"),
+    "a stop rule nobody knows": (
+        ["compare", "toys", *TOY, "--stop-training", "never"],
+        "no training stop rule",
+    ),
+    "no classes to label with": (["label", "toys/red"], "--classes cat,dog"),
+    "labelling nothing": (["label", "nowhere", "--classes", "a,b"], "nowhere"),
+    "arrays that are none": (
+        ["select", "--strategy", "margin", "--probs", "junk.npy", "-n", "1"],
+        "no .npy array",
+    ),
+    "arrays that are not there": (
+        ["select", "--strategy", "margin", "--probs", "no.npy", "-n", "1"],
+        "no file no.npy",
+    ),
+    "an option nobody knows": (["compare", "toys", "--labels-please"], "No such option"),
+    "a number that is none": (["compare", "toys", "--budget", "many"], "is not a valid integer"),
+}
+
+
+@pytest.fixture(scope="module")
+def corner(tmp_path_factory) -> Path:
+    """A folder with something wrong for everyone."""
+    folder = tmp_path_factory.mktemp("corner")
+    toy_images(folder / "toys")
+    toy_images(folder / "one", classes=("cat",))
+    toy_images(folder / "other", classes=("blue", "black"))
+    (folder / "empty").mkdir()
+    (folder / "junk.npy").write_text("junk")
+    weights = folder / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"no weights at all")
+    return folder
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_with_its_mend_and_exit_code_2(corner, mistake, monkeypatch, capsys):
+    arguments, said = MISTAKES[mistake]
+    monkeypatch.chdir(corner)
+    monkeypatch.setenv("TORCH_HOME", str(corner / "torch"))
+    monkeypatch.setattr(sys, "argv", ["vizsla", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    stdout, stderr = capsys.readouterr()
+    assert left.value.code == 2, stderr
+    assert said in stderr
+    assert stdout == ""
+    assert stderr.startswith("vizsla: ")
+    assert stderr.count("\n") == 1, stderr
+
+
+def test_a_mistake_ends_a_real_process_without_a_traceback(corner):
+    done = vizsla("compare", "nowhere", cwd=corner)
+    assert done.returncode == 2
+    assert done.stderr.startswith("vizsla: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 200 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root on Linux may mount a small disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_while_caching_is_one_line_with_its_mend_and_room_lets_it_go_on(tmp_path, small_disk):
+    photos = toy_images(tmp_path / "many", per_class=800, side=4)
+    full = {"env": os.environ | {"VIZSLA_CACHE": str(small_disk)}}
+    done = vizsla("compare", photos, *TOY, "--out", tmp_path / "out", **full)
+    assert done.returncode == 2, done.stderr
+    complaint = done.stderr.splitlines()[-1]
+    assert "no space left" in complaint
+    assert "VIZSLA_CACHE" in complaint
+    assert "Traceback" not in done.stderr
+    subprocess.run(["mount", "-o", "remount,size=2m", str(small_disk)], check=True)
+    again = vizsla("compare", photos, *TOY, "--out", tmp_path / "out", **full)
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(toys, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "vizsla",
+        "compare",
+        str(toys),
+        *TOY,
+        "--out",
+        str(tmp_path),
+        "--seeds",
+        "500",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "runs").glob("random-?.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
+    assert list((tmp_path / "runs").glob("random-?.json"))
+
+
+def test_help_names_every_command_and_loads_no_torch():
+    done = vizsla("--help")
+    assert all(name in done.stdout for name in ("compare", "demo", "label", "select"))
+    check = "import sys, vizsla, vizsla.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
+def test_the_demo_ends_within_two_minutes_with_a_sentence_about_labels_saved(tmp_path):
+    started = time.monotonic()
+    done = vizsla("demo", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "fewer labels than random" in said or "reached only" in said or "more labels than random" in said
+    assert time.monotonic() - started < 240  # two minutes on two idle cores; test machines are rarely idle

@@ -1,0 +1,204 @@
+"""compare: paired, resumable, and honest about its inputs."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vizsla
+from vizsla.errors import BadOption, NoLabel, NotEnoughImages, OneClass, UnknownName
+from vizsla.testing import TOY_BACKBONE, toy_images
+
+SMALL = {"backbone": TOY_BACKBONE, "seeds": 2, "initial": 4, "batch": 4, "budget": 16, "random_budget": 20}
+
+
+def without_times(file: Path) -> list:
+    curves = json.loads(file.read_text())
+    for curve in curves:
+        for point in curve["points"]:
+            for name in [name for name in point if name.endswith("seconds")]:
+                del point[name]
+    return curves
+
+
+def test_every_strategy_starts_a_seed_from_the_same_labels_and_accuracy(toys):
+    comparison = vizsla.compare(toys, strategies=["margin", "least_confidence"], **SMALL)
+    for seed in (0, 1):
+        first = {name: comparison.of(name)[seed].points[0]["accuracy"] for name in comparison.strategies}
+        assert len(set(first.values())) == 1
+    assert comparison.strategies == ("random", "margin", "least_confidence")
+
+
+def test_random_runs_on_to_its_own_budget_and_never_past_the_pool(toys):
+    comparison = vizsla.compare(toys, strategies=["margin"], **SMALL)
+    assert comparison.of("random")[0].labels.tolist() == [4, 8, 12, 16, 20]
+    assert comparison.of("margin")[0].labels.tolist() == [4, 8, 12, 16]
+    longer = vizsla.compare(toys, strategies=["random"], **{**SMALL, "random_budget": 999})
+    assert longer.of("random")[0].labels[-1] == 25  # 36 images less 30%
+
+
+def test_pool_and_test_set_share_no_image_and_the_test_set_is_never_labelled(toys):
+    seen = []
+    comparison = vizsla.compare(
+        toys, strategies=["margin"], on_round=lambda *args: seen.append(args), **SMALL
+    )
+    assert comparison.settings["images"] == 25
+    done = [labels for labels, _, _ in seen]
+    assert done == sorted(done)
+    assert seen[-1][0] == seen[-1][1] == 2 * (16 + 20)
+
+
+def test_the_ceiling_is_the_accuracy_with_all_labels(toys, tmp_path):
+    test = toy_images(tmp_path / "test", seed=5)
+    comparison = vizsla.compare(toys, strategies=["random"], test=test, **{**SMALL, "random_budget": 36})
+    assert comparison.settings["ceiling"] == comparison.of("random")[0].values()[-1]
+
+
+def test_initial_0_lets_the_strategy_start_by_itself(toys):
+    comparison = vizsla.compare(toys, strategies=["margin"], **{**SMALL, "initial": 0})
+    assert comparison.of("margin")[0].labels.tolist() == [4, 8, 12, 16]
+
+
+def test_a_noisy_oracle_teaches_less(tmp_path):
+    folder = toy_images(tmp_path / "toys", per_class=40)
+    plan = {**SMALL, "seeds": 5, "budget": 40, "random_budget": 40}
+    clean, noisy = (
+        vizsla.compare(folder, strategies=["random"], noise=rate, **plan).mean("random")[1][-1]
+        for rate in (0, 0.5)
+    )
+    assert noisy < clean - 0.1
+
+
+def test_files_on_disk_are_the_curves_in_memory(toys, tmp_path):
+    comparison = vizsla.compare(toys, strategies=["margin"], out=tmp_path / "out", **SMALL)
+    curves = json.loads((tmp_path / "out" / "curves.json").read_text())
+    assert {(c["strategy"], c["seed"]) for c in curves} == {
+        (s, k) for s in ("random", "margin") for k in (0, 1)
+    }
+    margin = next(c for c in curves if (c["strategy"], c["seed"]) == ("margin", 1))
+    assert [p["labels"] for p in margin["points"]] == [4, 8, 12, 16]
+    assert [p["accuracy"] for p in margin["points"]] == comparison.of("margin")[1].values().tolist()
+    assert (tmp_path / "out" / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_finished_runs_are_not_run_again_and_more_seeds_or_strategies_are_added(toys, tmp_path):
+    out = tmp_path / "out"
+    vizsla.compare(toys, strategies=["margin"], out=out, **SMALL)
+    before = {file: file.stat().st_mtime_ns for file in (out / "runs").glob("*.json")}
+    more = vizsla.compare(toys, strategies=["margin", "least_confidence"], out=out, **{**SMALL, "seeds": 3})
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert len(more.curves) == 9
+
+
+def test_other_settings_in_the_same_folder_are_refused(toys, tmp_path):
+    vizsla.compare(toys, strategies=["random"], out=tmp_path, **SMALL)
+    with pytest.raises(BadOption, match=r"batch was 4, now 5.*another --out"):
+        vizsla.compare(toys, strategies=["random"], out=tmp_path, **{**SMALL, "batch": 5})
+
+
+def test_other_images_in_the_same_folder_are_refused(toys, tmp_path):
+    vizsla.compare(toys, strategies=["random"], out=tmp_path / "out", **SMALL)
+    with pytest.raises(BadOption, match="images was"):
+        vizsla.compare(
+            toy_images(tmp_path / "b", seed=7), strategies=["random"], out=tmp_path / "out", **SMALL
+        )
+
+
+SLOWLY = """
+import sys, time
+import vizsla, vizsla.learner
+from vizsla.testing import TOY_BACKBONE
+vizsla.compare(sys.argv[1], strategies=["margin"], out=sys.argv[2], backbone=TOY_BACKBONE, seeds=3, initial=4,
+               batch=2, budget=20, random_budget=20, on_round=lambda *_: time.sleep(float(sys.argv[3])))
+"""
+
+
+def test_a_comparison_killed_mid_way_goes_on_and_ends_with_the_curves_of_an_uninterrupted_one(toys, tmp_path):
+    def start(out: str, pause: float) -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-c", SLOWLY, str(toys), str(tmp_path / out), str(pause)])
+
+    assert start("whole", 0).wait(120) == 0
+    process = start("killed", 0.1)
+    runs = tmp_path / "killed" / "runs"
+    deadline = time.monotonic() + 120
+    while len(list(runs.glob("*-?.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+    process.wait()
+    finished = {file: file.read_bytes() for file in runs.glob("*-?.json")}
+    assert 2 <= len(finished) < 6
+    assert start("killed", 0).wait(120) == 0
+    assert all(file.read_bytes() == content for file, content in finished.items())
+    assert without_times(tmp_path / "killed" / "curves.json") == without_times(
+        tmp_path / "whole" / "curves.json"
+    )
+
+
+def test_an_unreadable_image_is_left_out_and_the_rest_is_compared(toys, caplog):
+    (toys / "red" / "000.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more")
+    comparison = vizsla.compare(toys, strategies=["random"], **SMALL)
+    assert comparison.settings["images"] == 24  # of 35
+    assert "red/000.png" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "options"),
+    [
+        (UnknownName, "no strategy named 'marginal'", {"strategies": ["marginal"]}),
+        (UnknownName, "no backbone named 'lite'", {"backbone": "lite"}),
+        (UnknownName, "no head named 'forest'", {"head": "forest"}),
+        (NotEnoughImages, "budget of 99 labels is more than the pool of 25", {"budget": 99}),
+        (BadOption, "initial 20 is more than --budget 16", {"initial": 20}),
+        (BadOption, "no training stop rule named 'never'", {"stop_training": "never"}),
+        (BadOption, "seeds must be at least 1", {"seeds": 0}),
+    ],
+)
+def test_a_mistake_is_named_with_its_mend(toys, error, message, options):
+    with pytest.raises(error, match=message):
+        vizsla.compare(toys, **{"strategies": ["random"], **SMALL, **options})
+
+
+def test_one_class_no_class_and_a_test_set_of_other_classes_are_refused(toys, tmp_path):
+    with pytest.raises(OneClass):
+        vizsla.compare(toy_images(tmp_path / "one", classes=("cat",)), **SMALL)
+    with pytest.raises(NoLabel, match="lies in no class folder"):
+        vizsla.compare(toys / "red", **SMALL)
+    other = toy_images(tmp_path / "other", classes=("blue", "black"))
+    with pytest.raises(NoLabel, match="black"):
+        vizsla.compare(toys, test=other, **SMALL)
+
+
+def test_fine_tuning_compares_too_and_learns_the_toys(toys, tmp_path):
+    test = toy_images(tmp_path / "test", seed=5)
+    plan = {**SMALL, "seeds": 1, "random_budget": 16}
+    comparison = vizsla.compare(
+        toys, strategies=["margin"], test=test, fine_tune=True, stop_training="epochs", epochs=20, **plan
+    )
+    assert comparison.of("margin")[0].values()[-1] > 0.9
+    assert comparison.of("margin")[0].points[-1]["epochs"] == 20
+
+
+def test_margin_beats_random_on_the_real_dogs(dogs, tmp_path):
+    """Prototypes reached 93% at 80–90 labels and over 30% fewer labels than random."""
+    comparison = vizsla.compare(
+        dogs / "train", test=dogs / "test", strategies=["margin"], seeds=3, initial=20, batch=10, budget=150,
+        random_budget=320, out=tmp_path,
+    )  # fmt: skip
+    labels, margin = comparison.mean("margin")
+    assert margin[labels == 90][0] > 0.91
+    saved = comparison.saved("margin")
+    assert saved.value > 0.2
+    assert np.interp(110, *comparison.mean("random")) < margin[labels == 110][0]
+
+
+def test_two_comparisons_at_once_in_one_folder_are_refused(toys, tmp_path):
+    def second(*_: object) -> None:
+        with pytest.raises(BadOption, match="another comparison is writing"):
+            vizsla.compare(toys, strategies=["random"], out=tmp_path, **SMALL)
+
+    vizsla.compare(toys, strategies=["random"], out=tmp_path, on_round=second, **SMALL)

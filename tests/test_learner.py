@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+
+import vizsla
+from vizsla.errors import BadOption, NotEnoughImages, UnknownName
+from vizsla.learner import ActiveLearner
+from vizsla.testing import TOY_BACKBONE, toy_images
+
+
+@pytest.fixture
+def dataset(toys):
+    return vizsla.IndexedDataset(toys)
+
+
+def learner_on(dataset, **options) -> ActiveLearner:
+    return ActiveLearner(dataset, **{"backbone": TOY_BACKBONE, **options})
+
+
+def test_a_query_labels_exactly_its_batch_with_the_true_classes(dataset):
+    batch = learner_on(dataset, strategy="random").query(7)
+    assert dataset.labelled().tolist() == sorted(batch.ids.tolist())
+    assert all(dataset.labels[i] == dataset.folder_label(i) for i in batch.ids)
+
+
+def test_a_strategy_without_a_model_to_ask_chooses_at_random_and_says_so(dataset):
+    learner = learner_on(dataset, strategy="margin")
+    assert learner.query(6).strategy == "random"
+    learner.fit()
+    assert learner.query(6).strategy == "margin"
+
+
+def test_margin_asks_for_the_images_the_model_is_least_sure_of(dataset):
+    learner = learner_on(dataset, strategy="margin")
+    learner.query(9)
+    learner.fit()
+    pool = dataset.pool()
+    rows = np.sort(learner.predict(pool), axis=1)
+    closest = pool[np.argsort(rows[:, -1] - rows[:, -2])[:4]]
+    assert learner.choose(4).ids.tolist() == closest.tolist()
+
+
+def test_a_sub_pool_bounds_what_a_query_sees(dataset):
+    learner = learner_on(dataset, strategy="margin", pool_size=5)
+    learner.query(5)
+    learner.fit()
+    seen = {
+        tuple(sorted(learner_on(dataset, pool_size=5, seed=s, strategy="random").choose(5).ids))
+        for s in range(20)
+    }
+    assert len(seen) > 15
+
+
+def test_the_model_learns_from_all_labels_so_far_not_just_the_newest(dataset):
+    learner = learner_on(dataset, strategy="random")
+    for label in range(3):  # one class per round: a learner on the newest batch would know one class only
+        for idx in dataset.pool()[[dataset.folder_label(i) == label for i in dataset.pool()]][:4]:
+            dataset.update_label(idx, label)
+        learner.fit()
+    rest = dataset.pool()
+    predicted = learner.predict(rest).argmax(axis=1)
+    assert (predicted == [dataset.folder_label(i) for i in rest]).mean() > 0.9
+
+
+def test_a_run_goes_to_the_budget_in_batches_and_reports_each_point(dataset, tmp_path):
+    test = vizsla.IndexedDataset(toy_images(tmp_path / "test", seed=9), test=True)
+    curve = learner_on(dataset, strategy="margin").run(budget=17, batch=5, initial=4, test=test)
+    assert curve.labels.tolist() == [4, 9, 14, 17]
+    assert curve.values("accuracy")[-1] > 0.9
+    assert curve.strategy == "margin"
+
+
+def test_a_run_stops_at_the_target(dataset, tmp_path):
+    test = vizsla.IndexedDataset(toy_images(tmp_path / "test", seed=9), test=True)
+    curve = learner_on(dataset).run(budget=36, batch=4, target=0.9, test=test)
+    assert curve.values()[-1] >= 0.9
+    assert (curve.values()[:-1] < 0.9).all()
+    assert curve.labels[-1] < 36
+
+
+def test_the_same_seed_gives_the_same_curve_and_another_seed_another(dataset):
+    def asked(seed: int) -> list[list[int]]:
+        learner = learner_on(dataset.fresh(), seed=seed)
+        learner.run(budget=20, batch=5)
+        return [batch.ids.tolist() for batch in learner.batches]
+
+    assert asked(4) == asked(4)
+    assert asked(4) != asked(5)
+
+
+def test_the_order_of_files_on_disk_changes_nothing(tmp_path):
+    first = toy_images(tmp_path / "a")
+    second = tmp_path / "b"
+    for file in sorted(first.rglob("*.png"), reverse=True):
+        copy = second / file.relative_to(first)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    asked = []
+    for folder in (first, second):
+        learner = learner_on(vizsla.IndexedDataset(folder), seed=1)
+        learner.run(budget=15, batch=5)
+        asked.append([batch.ids.tolist() for batch in learner.batches])
+    assert asked[0] == asked[1]
+
+
+def test_your_own_model_is_asked_through_predict(dataset):
+    favourite = 20
+
+    def predict(data, ids):
+        """Sure of everything but one image."""
+        probs = np.tile([0.98, 0.01, 0.01], (len(ids), 1))
+        probs[np.asarray(ids) == favourite] = [0.4, 0.4, 0.2]
+        return probs
+
+    learner = ActiveLearner(dataset, predict=predict, strategy="margin")
+    assert learner.query(1).ids.tolist() == [favourite]
+    with pytest.raises(BadOption, match="train your model yourself"):
+        learner.fit()
+
+
+def test_answers_can_come_from_a_csv(dataset, tmp_path):
+    csv = tmp_path / "labels.csv"
+    lines = [
+        f"{dataset.file_name(i)},{dataset.classes[(dataset.folder_label(i) + 1) % 3]}"
+        for i in range(len(dataset))
+    ]
+    csv.write_text("file_name,label\n" + "\n".join(lines))
+    batch = learner_on(dataset, strategy="random", oracle=str(csv)).query(5)
+    assert [dataset.labels[i] for i in batch.ids] == [(dataset.folder_label(i) + 1) % 3 for i in batch.ids]
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "mistake"),
+    [
+        (UnknownName, "no strategy named 'bald_guess'", lambda d: learner_on(d, strategy="bald_guess")),
+        (UnknownName, "no oracle named 'delphi'", lambda d: learner_on(d, oracle="delphi")),
+        (UnknownName, "no backbone named 'resnet'", lambda d: learner_on(d, backbone="resnet", strategy="margin").fit()
+         if not d.update_label(0, 0) else None),
+        (NotEnoughImages, "batch of 99 images, but only 36", lambda d: learner_on(d).query(99)),
+        (NotEnoughImages, "budget of 40 labels is more than the pool of 36", lambda d: learner_on(d).run(budget=40)),
+        (NotEnoughImages, "nothing is labelled yet", lambda d: learner_on(d).fit()),
+        (BadOption, "sub-pool of 3 images cannot give a batch of 4", lambda d: learner_on(d, pool_size=3).query(4)),
+        (BadOption, "target accuracy needs a test set", lambda d: learner_on(d).run(budget=9, target=0.9)),
+        (BadOption, "pool size of -1", lambda d: learner_on(d, pool_size=-1)),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_mend(dataset, error, message, mistake):
+    with pytest.raises(error, match=message):
+        mistake(dataset)
+
+
+def test_a_flat_folder_without_classes_says_how_to_give_them(tmp_path):
+    toy_images(tmp_path / "toys", classes=("only",))
+    flat = vizsla.IndexedDataset(tmp_path / "toys" / "only")
+    with pytest.raises(BadOption, match="classes=\\('cat', 'dog'"):
+        learner_on(flat).model  # noqa: B018
