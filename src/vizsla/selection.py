@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int64
 
 from vizsla.errors import BadArray, BadOption, NotEnoughImages
+from vizsla.functional.geometry import principal_axes
 from vizsla.models.heads import LogisticHead
 from vizsla.strategy.base import View, as_probs, strategies, sub_pool
 
@@ -115,6 +116,7 @@ def _fitted_probs(name: str, features: np.ndarray | None, known: np.ndarray, lab
             f"strategy {name!r} needs probs=…, or labels of at least two classes to make them from; "
             f"there {'is one' if len(classes) else 'are none'}. Start with strategy 'random'."
         )
+    coordinates = principal_axes(features)(features)
     head = LogisticHead(len(classes))
-    head.fit(features[known], codes)
-    return torch.from_numpy(np.ascontiguousarray(head.predict(features)))
+    head.fit(coordinates[known], codes)
+    return torch.from_numpy(np.ascontiguousarray(head.predict(coordinates)))

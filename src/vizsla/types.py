@@ -41,15 +41,16 @@ class Embeddings:
     unreadable: dict[int, str] = field(default_factory=dict)
     """Image id → reason, for the images that could not be embedded."""
 
-    def of(self, ids: Int64[np.ndarray, " m"]) -> Float[np.ndarray, "m d"]:
-        """The rows of these images, in the order asked for."""
-        if len(ids) == len(self.ids) and np.array_equal(ids, self.ids):
-            return self.vectors  # no copy: still the memory map
-        return self.vectors[np.searchsorted(self.ids, ids)]
+    def rows(self, ids: Int64[np.ndarray, " m"]) -> Int64[np.ndarray, " m"]:
+        """Row number of each of these images."""
+        return np.searchsorted(self.ids, ids).astype(np.int64)
 
     def subset(self, ids: Int64[np.ndarray, " m"]) -> Embeddings:
         """Only these images, numbered anew 0 … m−1 in the order given, as `IndexedDataset.subset` does."""
-        return Embeddings(np.arange(len(ids), dtype=np.int64), self.of(ids), self.key)
+        rows = self.rows(ids)
+        whole = len(rows) == len(self.ids) and (np.diff(rows) == 1).all()
+        vectors = self.vectors if whole else self.vectors[rows]  # whole: no copy, still the memory map
+        return Embeddings(np.arange(len(ids), dtype=np.int64), vectors, self.key)
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int64
 
 from vizsla.data.indexed import IndexedDataset
+from vizsla.functional.geometry import PrincipalAxes, principal_axes
 from vizsla.models.backbones import Backbone
 from vizsla.models.embed import embed
 from vizsla.models.heads import Head, heads
 from vizsla.types import Embeddings, Progress
 
 
+@dataclass(eq=False)
+class Features:
+    """The embeddings of a data set, and their coordinates on the principal axes of a pool."""
+
+    embeddings: Embeddings
+    _projected: tuple[PrincipalAxes, np.ndarray] | None = field(default=None, repr=False)
+
+    @property
+    def ids(self) -> Int64[np.ndarray, " n"]:
+        """Images that have an embedding; ascending."""
+        return self.embeddings.ids
+
+    def subset(self, ids: Int64[np.ndarray, " m"]) -> Features:
+        """Only these images, numbered anew."""
+        return Features(self.embeddings.subset(ids))
+
+    @cached_property
+    def axes(self) -> PrincipalAxes:
+        """The axes on which these images vary most; no label is needed for them."""
+        return principal_axes(self.embeddings.vectors)
+
+    def on(self, axes: PrincipalAxes, ids: Int64[np.ndarray, " m"]) -> Float[np.ndarray, "m r"]:
+        """Coordinates of these images; those of all images are kept for the next call with the same axes."""
+        if self._projected is None or self._projected[0] is not axes:
+            self._projected = axes, axes(self.embeddings.vectors)
+        return self._projected[1][self.embeddings.rows(ids)]
+
+
 class FrozenModel:
     """Embeds each image once, then refits a small head whenever labels arrive.
+
+    The head sees principal components of the pool, so unlabelled images say where features really vary.
 
     Args: n_classes: C, the number of outputs.
           head: name of a head in `vizsla.models.heads.heads`.
@@ -26,23 +59,27 @@ class FrozenModel:
         self.n_classes = n_classes
         self.head_name = head
         self._head: Head = heads[head](n_classes)
+        self._axes: PrincipalAxes | None = None
 
     def fresh(self, seed: int) -> FrozenModel:
         """The same model before its first fit; `seed` changes nothing here."""
         return FrozenModel(self.backbone, self.n_classes, head=self.head_name)
 
-    def prepare(self, dataset: IndexedDataset, progress: Progress | None = None) -> Embeddings:
+    def prepare(self, dataset: IndexedDataset, progress: Progress | None = None) -> Features:
         """The features of all its images, from the cache where they are known."""
-        return embed(dataset, self.backbone, progress=progress)
+        return Features(embed(dataset, self.backbone, progress=progress))
 
     def fit(
-        self, inputs: Embeddings, ids: Int64[np.ndarray, " l"], labels: Int64[np.ndarray, " l"], *, seed: int
+        self, inputs: Features, ids: Int64[np.ndarray, " l"], labels: Int64[np.ndarray, " l"], *, seed: int
     ) -> Mapping[str, float]:
         """Refit the head on all labels so far."""
+        self._axes = inputs.axes
         self._head = heads[self.head_name](self.n_classes)
-        self._head.fit(inputs.of(ids), labels)
+        self._head.fit(inputs.on(self._axes, ids), labels)
         return {}
 
-    def predict(self, inputs: Embeddings, ids: Int64[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
-        """Class probabilities of these images."""
-        return self._head.predict(inputs.of(ids))
+    def predict(self, inputs: Features, ids: Int64[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
+        """Class probabilities of these images, of the pool or of another data set."""
+        if self._axes is None:
+            raise RuntimeError("predict before the first fit")
+        return self._head.predict(inputs.on(self._axes, ids))

@@ -1,0 +1,57 @@
+"""Where embeddings lie: the directions in which a pool varies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class PrincipalAxes:
+    """The directions in which rows vary most, and their centre."""
+
+    centre: Float[np.ndarray, " d"]
+    axes: Float[np.ndarray, "r d"]
+    """Orthonormal, the direction of greatest variance first."""
+
+    def __call__(self, rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n r"]:
+        """Coordinates of the rows on the axes, seen from the centre, in float32."""
+        coordinates = np.empty((len(rows), len(self.axes)), np.float32)
+        for part in _parts(len(rows)):
+            coordinates[part] = (np.asarray(rows[part], np.float32) - self.centre) @ self.axes.T
+        return coordinates
+
+
+def principal_axes(rows: Float[np.ndarray, "n d"], most: int = 256) -> PrincipalAxes:
+    """At most `most` principal axes of the rows; directions without variance are left out.
+
+    Args:    rows: n ≥ 1 rows of any float type; read in parts, so they may be a memory map.
+    Returns: r ≤ min(most, n − 1, d) axes.
+    Source:  Jolliffe 2002, Principal Component Analysis, doi:10.1007/b98835.
+
+    >>> principal_axes(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]])).axes.round(6).tolist() in ([[1, 0]], [[-1, 0]])
+    True
+    """
+    centre = np.zeros(rows.shape[1])
+    for part in _parts(len(rows)):
+        centre += np.asarray(rows[part], np.float64).sum(axis=0)
+    centre /= len(rows)
+    variances, directions = np.linalg.eigh(_scatter(rows, centre))
+    kept = np.flatnonzero(variances > 1e-7 * max(variances[-1], 1e-12))[::-1][:most]
+    return PrincipalAxes(centre.astype(np.float32), np.ascontiguousarray(directions[:, kept].T, np.float32))
+
+
+def _scatter(rows: Float[np.ndarray, "n d"], centre: Float64[np.ndarray, " d"]) -> Float64[np.ndarray, "d d"]:
+    total = np.zeros((len(centre), len(centre)))
+    for part in _parts(len(rows)):
+        centred = np.asarray(rows[part], np.float32) - centre.astype(np.float32)
+        total += centred.T @ centred
+    return total
+
+
+def _parts(n: int) -> list[slice]:
+    return [slice(start, start + ROWS_AT_ONCE) for start in range(0, n, ROWS_AT_ONCE)]

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from vizsla.functional import geometry
+from vizsla.functional.geometry import principal_axes
+
+RNG = np.random.default_rng(0)
+ROWS = RNG.normal(size=(200, 12)) * np.linspace(3, 0.1, 12) + RNG.normal(size=12) * 5
+
+
+def test_axes_are_those_of_a_singular_value_decomposition_up_to_sign():
+    _, _, right = np.linalg.svd(ROWS - ROWS.mean(axis=0), full_matrices=False)
+    found = principal_axes(ROWS, most=5)
+    np.testing.assert_allclose(np.abs(found.axes @ right[:5].T), np.eye(5), atol=1e-3)
+    np.testing.assert_allclose(found.centre, ROWS.mean(axis=0), rtol=1e-5)
+
+
+def test_all_axes_keep_every_distance():
+    coordinates = principal_axes(ROWS)(ROWS)
+    want = np.linalg.norm(ROWS[:, None] - ROWS[None], axis=2)
+    got = np.linalg.norm(coordinates[:, None] - coordinates[None], axis=2)
+    np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_rows_in_a_plane_have_two_axes_and_a_single_row_has_none():
+    plane = RNG.normal(size=(50, 2)) @ RNG.normal(size=(2, 9)) + 7
+    assert len(principal_axes(plane).axes) == 2
+    assert len(principal_axes(plane[:1]).axes) == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_reading_in_parts_changes_nothing(dtype, monkeypatch):
+    rows = ROWS.astype(dtype)
+    whole = principal_axes(rows)(rows)
+    monkeypatch.setattr(geometry, "ROWS_AT_ONCE", 7)
+    parts = principal_axes(rows)(rows)
+    np.testing.assert_allclose(np.abs(parts), np.abs(whole), atol=1e-3)
