@@ -186,6 +186,11 @@ class Arena:
         return len(self._truth) if self._test is not None else len(self._split(0)[0])
 
     @property
+    def image_size(self) -> int:
+        """Side of the network's input, in pixels."""
+        return self._backbone.transform.size
+
+    @property
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same for finished runs to be used again."""
         sha = hashlib.sha256()
@@ -358,6 +363,8 @@ def _described(plan: Plan, arena: Arena, data: Any, seeds: int, ceiling: float) 
     folder = Path(data.dir_path if isinstance(data, IndexedDataset) else data).absolute()
     return asdict(plan) | {
         "data": "/".join(folder.parts[-2:]).removeprefix("/"),
+        "random_budget": plan.budget_of(RULER, arena.pool_size),
+        "image_size": arena.image_size,
         "images": arena.pool_size,
         "seeds": seeds,
         "ceiling": ceiling,
