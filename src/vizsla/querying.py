@@ -32,7 +32,7 @@ def query_the_oracle(
     """Choose `query_size` images with your model and have them labelled in `dataset`.
 
     Args:    model: any module from a batch of the data set's images to (b, C) logits. It is put into evaluation
-             mode for the query and back into the mode it was in.
+             mode for the query, and each part of it back into the mode it was in.
              interactive: ask the person at the terminal or notebook; else read the class folders.
              pool_size: look at a random sub-pool of that size; 0 looks at everything.
              seed: makes the query repeatable; default: another one each time, as in the article.
@@ -66,12 +66,13 @@ def predict_probs(
 ) -> np.ndarray:
     """(n, C) softmax outputs of a module that returns logits, for these images in this order."""
     loader = DataLoader(Subset(dataset, ids.tolist()), batch_size=batch_size, num_workers=num_workers)
-    was_training = model.training
+    modes = {part: part.training for part in model.modules()}  # a part may be frozen in evaluation mode
     model.eval()
     try:
         outputs = [model(images.to(device)) for images, _, _ in loader]
     finally:
-        model.train(was_training)
+        for part, mode in modes.items():
+            part.training = mode
     logits = torch.cat(outputs)
     if logits.ndim != 2:
         raise BadArray(f"the model must return (images, classes) logits, not shape {tuple(logits.shape)}.")
