@@ -22,7 +22,7 @@ def cache_dir() -> Path:
 
 @contextmanager
 def explain_write_errors(where: Path) -> Iterator[None]:
-    """Turn 'no space left' and 'permission denied' into errors that say the mend."""
+    """Turn 'no space left', 'permission denied' and 'not a directory' into errors that say the mend."""
     try:
         yield
     except OSError as error:
@@ -31,7 +31,7 @@ def explain_write_errors(where: Path) -> Iterator[None]:
                 f"no space left while writing {where}. Free some space, or move the cache with "
                 "VIZSLA_CACHE=/another/disk, and run the same command again: it goes on where it stopped."
             ) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise BadOption(
                 f"cannot write {where}: {error.strerror}. Choose a folder you may write to "
                 "(--out, --project or VIZSLA_CACHE)."

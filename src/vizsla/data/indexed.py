@@ -6,7 +6,7 @@ import copy
 import logging
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -141,11 +141,14 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
 
     def mark_unreadable(self, idx: SupportsIndex, reason: str) -> None:
         """Take an image that turned out to be broken out of the pool; its label, if any, stays."""
-        idx = self._id(idx)
-        name = self._names[idx]
-        self.unreadable[name] = reason
-        self.skipped[idx] = True
-        logger.warning("left out %s: %s", name, reason)
+        self.mark_all_unreadable({self._id(idx): reason})
+
+    def mark_all_unreadable(self, reasons: Mapping[int, str]) -> None:
+        """The same for many; the log names the first ten that are new, and counts the rest."""
+        named = {self.file_name(idx): reason for idx, reason in sorted(reasons.items())}
+        _log_left_out({name: reason for name, reason in named.items() if name not in self.unreadable})
+        self.unreadable |= named
+        self.skipped[list(reasons)] = True
 
     # --- labels
 
@@ -253,11 +256,15 @@ def _find_unreadable(root: Path, names: Sequence[str], progress: Progress | None
             unreadable[name] = reason
         if progress:
             progress(done, len(names))
-    for name, reason in list(unreadable.items())[:_NAMED_IN_LOG]:
-        logger.warning("left out %s: %s", name, reason)
-    if len(unreadable) > _NAMED_IN_LOG:
-        logger.warning("left out %d more unreadable files", len(unreadable) - _NAMED_IN_LOG)
+    _log_left_out(unreadable)
     return unreadable
+
+
+def _log_left_out(reasons: Mapping[str, str]) -> None:
+    for name, reason in list(reasons.items())[:_NAMED_IN_LOG]:
+        logger.warning("left out %s: %s", name, reason)
+    if len(reasons) > _NAMED_IN_LOG:
+        logger.warning("left out %d more unreadable files", len(reasons) - _NAMED_IN_LOG)
 
 
 def _check_all(root: Path, names: Sequence[str]) -> Iterator[str | None]:

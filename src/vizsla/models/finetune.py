@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from vizsla.data.images import load
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption, UnreadableImage
 from vizsla.models.backbones import Backbone, Transform
+from vizsla.models.stopping import LossStalls, StopRule, TestFalls, ValidationStalls
 from vizsla.types import Progress
 
 STOP_RULES = ("validation", "test", "loss", "epochs")
@@ -33,7 +36,7 @@ class Schedule:
     | `loss` | until the training loss has not fallen by 1% for `patience` epochs |
     | `epochs` | exactly `epochs` epochs |
 
-    None goes beyond `max_epochs`.
+    All but `epochs` also stop after `max_epochs`.
     """
 
     stop: str = "validation"
@@ -51,6 +54,11 @@ class Schedule:
         if min(self.epochs, self.max_epochs, self.batch_size, self.patience) < 1:
             raise BadOption("epochs, max_epochs, patience and batch_size must be at least 1.")
 
+    @property
+    def longest(self) -> int:
+        """No round trains for more epochs."""
+        return self.epochs if self.stop == "epochs" else self.max_epochs
+
 
 class PixelSet:
     """Images of a data set as the network wants them, decoded when asked for."""
@@ -66,22 +74,34 @@ class PixelSet:
     @property
     def ids(self) -> Int64[np.ndarray, " n"]:
         """Images that can be read."""
+        every = np.arange(len(self.dataset), dtype=np.int64)
+        return every[self.readable(every)]
+
+    def readable(self, ids: Int64[np.ndarray, " m"]) -> Bool[np.ndarray, " m"]:
+        """Which of these images have not been found broken."""
         broken = self.dataset.unreadable
-        return np.array(
-            [i for i in range(len(self.dataset)) if self.dataset.file_name(i) not in broken], np.int64
-        )
+        return np.array([self.dataset.file_name(image) not in broken for image in ids], bool)
 
     def of(self, ids: Int64[np.ndarray, " m"]) -> Float[Tensor, "m 3 s s"]:
-        """Normalised pixels; an image that broke since it was checked is a black one, left out from now on."""
-        return self.transform.normalise(torch.from_numpy(np.stack([self._pixels(int(i)) for i in ids])))
+        """Normalised pixels. An image that turns out to be broken is black here and leaves the pool."""
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+            found = list(threads.map(self._pixels, ids.tolist()))
+        broken = {
+            image: pixels
+            for image, pixels in zip(ids.tolist(), found, strict=True)
+            if isinstance(pixels, str)
+        }
+        self.dataset.mark_all_unreadable(broken)
+        black = np.zeros((3, self.transform.size, self.transform.size), np.uint8)
+        pixels = np.stack([black if isinstance(pixels, str) else pixels for pixels in found])
+        return self.transform.normalise(torch.from_numpy(pixels))
 
-    def _pixels(self, image: int) -> UInt8[np.ndarray, "3 s s"]:
+    def _pixels(self, image: int) -> UInt8[np.ndarray, "3 s s"] | str:
         try:
             path = Path(self.dataset.image_filenames[image])
             return self.transform.pixels(load(path, size=self.transform.shorter_side))
         except UnreadableImage as error:
-            self.dataset.mark_unreadable(image, str(error))
-            return np.zeros((3, self.transform.size, self.transform.size), np.uint8)
+            return str(error)
 
 
 class FineTunedModel:
@@ -109,7 +129,9 @@ class FineTunedModel:
         self.test = test
         if self.schedule.stop == "test" and test is None:
             raise BadOption("the stop rule 'test' needs a test set. Give one, or use 'validation'.")
-        self.network = backbone.classifier(n_classes, seed).to(self.device).to(memory_format=torch.channels_last)
+        self.network = (
+            backbone.classifier(n_classes, seed).to(self.device).to(memory_format=torch.channels_last)
+        )
         self.optimiser = torch.optim.SGD(
             self.network.parameters(),
             lr=self.schedule.learning_rate,
@@ -137,45 +159,44 @@ class FineTunedModel:
     ) -> Mapping[str, float]:
         """One round of training on all labels so far, until the schedule says stop. Returns the epochs it took."""
         rng = np.random.default_rng(seed)
-        if self.schedule.stop == "validation":
-            train, held_out = split_stratified(labels, 0.2, rng)
-        else:
-            train, held_out = np.arange(len(ids)), np.empty(0, np.int64)
-        best_loss, best_state, epochs_since_best = math.inf, None, 0
-        last_accuracy = -1.0
-        for epoch in range(1, self.schedule.max_epochs + 1):
-            loss = self._epoch(inputs, ids[train], labels[train], rng)
-            match self.schedule.stop:
-                case "epochs":
-                    if epoch == self.schedule.epochs:
-                        break
-                    continue
-                case "test":
-                    accuracy = self._test_accuracy()
-                    if accuracy <= last_accuracy:
-                        break
-                    last_accuracy = accuracy
-                    continue
-                case "validation" if len(held_out):
-                    loss = self._loss(inputs, ids[held_out], labels[held_out])
-            if loss < 0.99 * best_loss:
-                best_loss, epochs_since_best = loss, 0
-                if self.schedule.stop == "validation":
-                    best_state = copy.deepcopy(self.network.state_dict())
-            else:
-                epochs_since_best += 1
-            if epochs_since_best == self.schedule.patience:
-                break
-        if best_state is not None:
-            self.network.load_state_dict(best_state)
+        with torch.random.fork_rng():  # for dropout; the caller's random state is untouched
+            torch.manual_seed(seed)
+            train, rule = self._plan(inputs, ids, labels, rng)
+            for epoch in range(1, self.schedule.longest + 1):  # noqa: B007 the last one is told
+                loss = self._epoch(inputs, ids[train], labels[train], rng)
+                if rule.enough(loss):
+                    break
+            rule.finish()
         return {"epochs": float(epoch)}
+
+    def _plan(
+        self,
+        inputs: PixelSet,
+        ids: Int64[np.ndarray, " l"],
+        labels: Int64[np.ndarray, " l"],
+        rng: np.random.Generator,
+    ) -> tuple[Int64[np.ndarray, " t"], StopRule]:
+        """Positions to train on, and the rule that ends the round."""
+        everything = np.arange(len(ids))
+        match self.schedule.stop:
+            case "epochs":
+                return everything, StopRule()
+            case "test":
+                return everything, TestFalls(self._test_accuracy)
+            case "validation":
+                train, held_out = split_stratified(labels, 0.2, rng)
+                if len(held_out):  # else too few labels to spare any
+                    measure = partial(self._loss, inputs, ids[held_out], labels[held_out])
+                    return train, ValidationStalls(self.schedule.patience, self.network, measure)
+        return everything, LossStalls(self.schedule.patience)
 
     @torch.inference_mode()
     def predict(self, inputs: PixelSet, ids: Int64[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
         """Class probabilities of these images."""
         self.network.eval()
-        parts = [self.network(pixels).softmax(dim=1).cpu() for pixels in self._batches(inputs, ids)]
-        return torch.cat(parts).double().numpy() if parts else np.empty((0, self.n_classes))
+        batches = even_batches(ids, self.schedule.batch_size)
+        logits = [self.network(self._on_device(inputs.of(batch))).cpu() for batch in batches]
+        return torch.cat(logits).double().softmax(dim=1).numpy() if logits else np.empty((0, self.n_classes))
 
     def _epoch(
         self,
@@ -184,18 +205,30 @@ class FineTunedModel:
         labels: Int64[np.ndarray, " l"],
         rng: np.random.Generator,
     ) -> float:
-        self.network.train()
-        order = rng.permutation(len(ids))
-        total, start = 0.0, 0
-        for pixels in self._batches(inputs, ids[order]):
-            target = torch.from_numpy(labels[order[start : start + len(pixels)]]).to(self.device)
-            start += len(pixels)
-            self.optimiser.zero_grad()
-            loss = nn.functional.cross_entropy(self.network(pixels), target)
-            loss.backward()
-            self.optimiser.step()
-            total += loss.item() * len(pixels)
+        """Once through all images, in a new order; the mean loss in nats."""
+        total = 0.0
+        for batch in even_batches(rng.permutation(len(ids)), self.schedule.batch_size):
+            pixels = inputs.of(ids[batch])
+            readable = inputs.readable(ids[batch])
+            if readable.any():
+                total += self._step(pixels[readable], labels[batch][readable]) * len(batch)
+        if not math.isfinite(total):
+            raise BadOption(
+                f"the training diverged at a learning rate of {self.schedule.learning_rate:g}. Use a smaller one."
+            )
         return total / len(ids)
+
+    def _step(self, pixels: Float[Tensor, "b 3 s s"], labels: Int64[np.ndarray, " b"]) -> float:
+        """One step of the optimiser; the mean loss of the batch before it."""
+        self.network.train()
+        if len(pixels) == 1:  # one image has no statistics to normalise by
+            freeze_batch_norm(self.network)
+        self.optimiser.zero_grad()
+        logits = self.network(self._on_device(pixels))
+        loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels).to(self.device))
+        loss.backward()
+        self.optimiser.step()
+        return loss.item()
 
     def _loss(self, inputs: PixelSet, ids: Int64[np.ndarray, " v"], labels: Int64[np.ndarray, " v"]) -> float:
         probs = self.predict(inputs, ids)
@@ -206,10 +239,24 @@ class FineTunedModel:
         inputs, ids, labels = self.test
         return float((self.predict(inputs, ids).argmax(axis=1) == labels).mean())
 
-    def _batches(self, inputs: PixelSet, ids: Int64[np.ndarray, " n"]) -> Iterator[Float[Tensor, "b 3 s s"]]:
-        for start in range(0, len(ids), self.schedule.batch_size):
-            pixels = inputs.of(ids[start : start + self.schedule.batch_size])
-            yield pixels.to(self.device).contiguous(memory_format=torch.channels_last)
+    def _on_device(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
+        return pixels.to(self.device).contiguous(memory_format=torch.channels_last)
+
+
+def even_batches(items: np.ndarray, size: int) -> list[np.ndarray]:
+    """Batches of at most `size` that differ by one at most, so that none is a lonely last image.
+
+    >>> [len(batch) for batch in even_batches(np.arange(9), 4)]
+    [3, 3, 3]
+    """
+    return np.array_split(items, math.ceil(len(items) / size)) if len(items) else []
+
+
+def freeze_batch_norm(network: nn.Module) -> None:
+    """Have batch normalisation use its running statistics, until the next `train()`."""
+    for part in network.modules():
+        if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+            part.eval()
 
 
 def split_stratified(
