@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command line; a mistake of the caller's is one line and exit code 2."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    # OpenMP's idle threads spin by default and steal the cores from whatever else runs; read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:

@@ -19,8 +19,9 @@ from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption, NotEnoughImages, OneClass
 from vizsla.learner import ActiveLearner, Model
 from vizsla.models.backbones import DEFAULT, Backbone, load_backbone
-from vizsla.models.finetune import FineTunedModel, Schedule
-from vizsla.models.frozen import FrozenModel
+from vizsla.models.embed import embed
+from vizsla.models.finetune import FineTunedModel, PixelSet, Schedule
+from vizsla.models.frozen import Features, FrozenModel
 from vizsla.oracle import FilenameOracle, NoisyOracle, Oracle
 from vizsla.report import write
 from vizsla.strategy.base import strategies as registry
@@ -100,7 +101,7 @@ def compare(
     names = _strategy_names(strategies)
     if seeds < 1:
         raise BadOption(f"--seeds must be at least 1, not {seeds}.")
-    pool, held_out = _datasets(data, test)
+    pool, held_out = _datasets(data, test, check=settings.fine_tune)
     _check_budget(settings, _pool_size(pool, held_out))
     backbone = load_backbone(settings.backbone, image_size=settings.image_size)
     arena = Arena(settings, pool, held_out, backbone, progress)
@@ -136,6 +137,16 @@ def _run_all(
                 on_round(done, total, text)
 
 
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Pool and test set of one seed, all readable, and what models see of them."""
+
+    pool: IndexedDataset
+    inputs: Any
+    test: IndexedDataset
+    test_inputs: Any
+
+
 class Arena:
     """The images, embedded once, in which every strategy runs."""
 
@@ -149,9 +160,9 @@ class Arena:
     ) -> None:
         self.plan = plan
         self.classes = pool.classes
-        self._model = self._make_model(backbone, None)
         self._backbone = backbone
         self._pool, self._pool_inputs = self._prepared(pool, progress)
+        self._last_split: tuple[int, Split] | None = None
         self._test: IndexedDataset | None = None
         self._test_inputs: Any = None
         if test is not None:
@@ -164,7 +175,11 @@ class Arena:
 
     def _prepared(self, dataset: IndexedDataset, progress: Progress | None) -> tuple[IndexedDataset, Any]:
         """The readable part of a data set and what the model made of it, numbered alike."""
-        inputs = self._model.prepare(dataset, progress)
+        inputs: Features | PixelSet = (
+            PixelSet(dataset, self._backbone.transform)
+            if self.plan.fine_tune
+            else Features(embed(dataset, self._backbone, progress=progress))
+        )
         readable = inputs.ids
         part = dataset.subset(readable)
         if not dataset.unlabeled_mask.any():
@@ -172,18 +187,10 @@ class Arena:
             part.unlabeled_mask[:] = 0
         return part, inputs.subset(readable)
 
-    def _make_model(self, backbone: Backbone, test: Any) -> Model:
-        plan = self.plan
-        if not plan.fine_tune:
-            return FrozenModel(backbone, len(self.classes), head=plan.head)
-        stop = plan.stop_training if test is not None or plan.stop_training != "test" else "validation"
-        schedule = Schedule(stop=stop, epochs=plan.epochs)
-        return FineTunedModel(backbone, len(self.classes), schedule=schedule, test=test)
-
     @property
     def pool_size(self) -> int:
         """Images that can be labelled in each run."""
-        return len(self._truth) if self._test is not None else len(self._split(0)[0])
+        return len(self._truth) if self._test is not None else len(self._split_ids(0)[0])
 
     @property
     def image_size(self) -> int:
@@ -199,65 +206,71 @@ class Arena:
                 sha.update(f"{dataset.file_name(image)} {Path(path).stat().st_size}\n".encode())
         return asdict(self.plan) | {"images": sha.hexdigest()[:16], "weights": self._backbone.digest}
 
-    def _split(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def _split_ids(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         ids = np.arange(len(self._truth))
         smallest = np.unique(self._truth, return_counts=True)[1].min()
         stratify = self._truth if smallest >= 2 and TEST_SHARE * len(ids) >= len(self.classes) else None
         pool, test = train_test_split(ids, test_size=TEST_SHARE, random_state=seed, stratify=stratify)
         return np.sort(pool), np.sort(test)
 
-    def _parts(self, seed: int) -> tuple[IndexedDataset, Any, IndexedDataset, Any]:
+    def split(self, seed: int) -> Split:
+        """Pool and test set of a seed; the last one is kept, for all strategies of a seed share it."""
+        if self._last_split is None or (self._test is None and self._last_split[0] != seed):
+            self._last_split = seed, self._make_split(seed)
+        return self._last_split[1]
+
+    def _make_split(self, seed: int) -> Split:
         if self._test is not None:
-            return self._pool.fresh(), self._pool_inputs, self._test, self._test_inputs
-        pool, test = self._split(seed)
+            return Split(self._pool, self._pool_inputs, self._test, self._test_inputs)
+        pool, test = self._split_ids(seed)
         test_set = self._pool.subset(test)
         for image, label in enumerate(self._truth[test]):
             test_set.update_label(image, label)
-        return (
-            self._pool.subset(pool),
-            self._pool_inputs.subset(pool),
-            test_set,
-            self._pool_inputs.subset(test),
-        )
+        inputs = self._pool_inputs
+        return Split(self._pool.subset(pool), inputs.subset(pool), test_set, inputs.subset(test))
 
-    def _model_for(self, seed: int, test: IndexedDataset, test_inputs: Any) -> Model:
-        known = (test_inputs, test_inputs.ids, test.labels[test_inputs.ids])
-        return self._make_model(self._backbone, known).fresh(seed)
+    def _model(self, seed: int, split: Split) -> Model:
+        plan, n_classes = self.plan, len(self.classes)
+        if not plan.fine_tune:
+            return FrozenModel(self._backbone, n_classes, head=plan.head)
+        schedule = Schedule(stop=plan.stop_training, epochs=plan.epochs)
+        known = split.test_inputs, np.arange(len(split.test)), split.test.labels
+        return FineTunedModel(self._backbone, n_classes, schedule=schedule, seed=seed, test=known)
 
     def run(self, strategy: str, seed: int, tell: Callable[[Mapping[str, float]], None]) -> LearningCurve:
         """One strategy's curve for one seed."""
-        pool, inputs, test, test_inputs = self._parts(seed)
+        split = self.split(seed)
         oracle: Oracle = FilenameOracle()
         if self.plan.noise:
             oracle = NoisyOracle(oracle, self.plan.noise, len(self.classes), seed)
         learner = ActiveLearner(
-            pool,
+            split.pool.fresh(),
             strategy=strategy,
             oracle=oracle,
             pool_size=self.plan.pool_size,
             seed=seed,
-            model=self._model_for(seed, test, test_inputs),
-            inputs=inputs,
+            model=self._model(seed, split),
+            inputs=split.inputs,
         )
         return learner.run(
-            budget=self.plan.budget_of(strategy, len(pool)),
+            budget=self.plan.budget_of(strategy, len(split.pool)),
             batch=self.plan.batch,
             initial=self.plan.initial,
-            test=test,
-            test_inputs=test_inputs,
+            test=split.test,
+            test_inputs=split.test_inputs,
             on_round=tell,
         )
 
     def ceiling(self) -> float:
         """Test accuracy with every image labelled, for the first seed; NaN where that is not worth its time."""
-        pool, inputs, test, test_inputs = self._parts(0)
-        if self.plan.fine_tune or len(pool) > CEILING_AT_MOST:
+        split = self.split(0)
+        ids = np.arange(len(split.pool))
+        if self.plan.fine_tune or len(ids) > CEILING_AT_MOST:
             return float("nan")
-        model = self._model_for(0, test, test_inputs)
-        ids = np.arange(len(pool))
-        model.fit(inputs, ids, np.array([pool.folder_label(i) for i in ids]), seed=0)
-        readable = test_inputs.ids
-        return float((model.predict(test_inputs, readable).argmax(axis=1) == test.labels[readable]).mean())
+        model = self._model(0, split)
+        model.fit(split.inputs, ids, np.array([split.pool.folder_label(i) for i in ids]), seed=0)
+        predicted = model.predict(split.test_inputs, np.arange(len(split.test))).argmax(axis=1)
+        return float((predicted == split.test.labels).mean())
 
 
 class Shelf:
@@ -337,14 +350,15 @@ def _strategy_names(names: Sequence[str]) -> list[str]:
 
 
 def _datasets(
-    data: str | Path | IndexedDataset, test: str | Path | IndexedDataset | None
+    data: str | Path | IndexedDataset, test: str | Path | IndexedDataset | None, *, check: bool
 ) -> tuple[IndexedDataset, IndexedDataset | None]:
-    pool = data.fresh() if isinstance(data, IndexedDataset) else IndexedDataset(data, check=False)
+    """Both sets; `check` decodes every file now, where no embedding will."""
+    pool = data.fresh() if isinstance(data, IndexedDataset) else IndexedDataset(data, check=check)
     for image in range(len(pool)):
         pool.folder_label(image)  # an image without a class, or a single class, is said before anything slow
     if test is None or isinstance(test, IndexedDataset):
         return pool, test
-    return pool, IndexedDataset(test, test=True, classes=pool.classes, check=False)
+    return pool, IndexedDataset(test, test=True, classes=pool.classes, check=check)
 
 
 def _pool_size(pool: IndexedDataset, test: IndexedDataset | None) -> int:

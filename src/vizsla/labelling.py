@@ -64,7 +64,9 @@ class Project:
         try:
             return tuple(map(str, json.loads(self._file.read_text("utf-8"))["classes"]))
         except (ValueError, KeyError, TypeError):
-            raise BadOption(f"{self._file} is damaged. Delete it and give --classes again; no label is lost.") from None
+            raise BadOption(
+                f"{self._file} is damaged. Delete it and give --classes again; no label is lost."
+            ) from None
 
 
 def label_in_terminal(

@@ -133,14 +133,6 @@ def test_a_seed_repeats_a_run_and_leaves_the_caller_s_random_state_alone(
     assert not same(runs["once"], runs["other"])
 
 
-def test_a_fresh_model_has_never_learned(toy: Backbone, colours: IndexedDataset) -> None:
-    model = FineTunedModel(toy, 3, schedule=QUICK, seed=4)
-    untrained = weights(model)
-    trained(model, colours, range(60))
-    assert same(weights(model.fresh(4)), untrained)
-    assert not same(weights(model.fresh(5)), untrained)
-
-
 def test_probabilities_are_the_softmax_of_the_logits_in_the_order_asked(
     toy: Backbone, colours: IndexedDataset
 ) -> None:

@@ -139,17 +139,6 @@ class FineTunedModel:
             weight_decay=self.schedule.weight_decay,
         )
 
-    def fresh(self, seed: int) -> FineTunedModel:
-        """The same model before its first fit, with a head drawn with `seed`."""
-        return FineTunedModel(
-            self.backbone,
-            self.n_classes,
-            schedule=self.schedule,
-            seed=seed,
-            device=self.device,
-            test=self.test,
-        )
-
     def prepare(self, dataset: IndexedDataset, progress: Progress | None = None) -> PixelSet:
         """Nothing is computed ahead."""
         return PixelSet(dataset, self.backbone.transform)

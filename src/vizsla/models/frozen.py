@@ -61,10 +61,6 @@ class FrozenModel:
         self._head: Head = heads[head](n_classes)
         self._axes: PrincipalAxes | None = None
 
-    def fresh(self, seed: int) -> FrozenModel:
-        """The same model before its first fit; `seed` changes nothing here."""
-        return FrozenModel(self.backbone, self.n_classes, head=self.head_name)
-
     def prepare(self, dataset: IndexedDataset, progress: Progress | None = None) -> Features:
         """The features of all its images, from the cache where they are known."""
         return Features(embed(dataset, self.backbone, progress=progress))
