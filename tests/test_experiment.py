@@ -202,3 +202,17 @@ def test_two_comparisons_at_once_in_one_folder_are_refused(toys, tmp_path):
             vizsla.compare(toys, strategies=["random"], out=tmp_path, **SMALL)
 
     vizsla.compare(toys, strategies=["random"], out=tmp_path, on_round=second, **SMALL)
+
+
+def test_a_comparison_without_a_ceiling_draws_none(toys, tmp_path):
+    plan = {
+        **SMALL,
+        "seeds": 1,
+        "budget": 4,
+        "random_budget": 8,
+        "fine_tune": True,
+        "stop_training": "epochs",
+    }
+    comparison = vizsla.compare(toys, strategies=["random"], out=tmp_path / "out", epochs=1, **plan)
+    assert comparison.settings["ceiling"] is None
+    assert "nan" not in (tmp_path / "out" / "report.html").read_text().lower().replace("nano", "")

@@ -261,12 +261,12 @@ class Arena:
             on_round=tell,
         )
 
-    def ceiling(self) -> float:
-        """Test accuracy with every image labelled, for the first seed; NaN where that is not worth its time."""
+    def ceiling(self) -> float | None:
+        """Test accuracy with every image labelled, for the first seed; None where that is not worth its time."""
         split = self.split(0)
         ids = np.arange(len(split.pool))
         if self.plan.fine_tune or len(ids) > CEILING_AT_MOST:
-            return float("nan")
+            return None
         model = self._model(0, split)
         model.fit(split.inputs, ids, np.array([split.pool.folder_label(i) for i in ids]), seed=0)
         predicted = model.predict(split.test_inputs, np.arange(len(split.test))).argmax(axis=1)
@@ -322,14 +322,15 @@ class Shelf:
         write_atomically(file, json.dumps(curve.to_json()))
         return curve
 
-    def number(self, name: str, make: Callable[[], float]) -> float:
+    def number(self, name: str, make: Callable[[], float | None]) -> float | None:
         """The same for a single figure."""
         if self._runs is None:
             return make()
         file = self._runs / f"{name}.json"
         if not file.exists():
             write_atomically(file, json.dumps(make()))
-        return float(json.loads(file.read_text()))
+        found: float | None = json.loads(file.read_text())
+        return found
 
 
 class _NoLock:
@@ -373,7 +374,7 @@ def _check_budget(plan: Plan, pool: int) -> None:
         )
 
 
-def _described(plan: Plan, arena: Arena, data: Any, seeds: int, ceiling: float) -> dict[str, Any]:
+def _described(plan: Plan, arena: Arena, data: Any, seeds: int, ceiling: float | None) -> dict[str, Any]:
     folder = Path(data.dir_path if isinstance(data, IndexedDataset) else data).absolute()
     return asdict(plan) | {
         "data": "/".join(folder.parts[-2:]).removeprefix("/"),
