@@ -1,0 +1,28 @@
+# docker build -t vizsla .
+# docker run vizsla                          the demo; nothing is downloaded: --network none works, too
+# docker run -p 8888:8888 vizsla notebook    Jupyter with the notebook; open the link with the token that it prints
+# docker run vizsla compare --help           any other command of vizsla
+#
+# To keep what is written, and to read your own images, mount a folder as yourself:
+# docker run --user "$(id -u)" -v "$PWD:/home/vizsla/here" vizsla demo --out here/vizsla-demo
+FROM python:3.11-slim
+
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+RUN pip install --no-cache-dir '.[notebook]'
+
+COPY docker/entrypoint.sh /usr/local/bin/entrypoint
+RUN chmod 755 /usr/local/bin/entrypoint && useradd --create-home vizsla
+
+ENV HOME=/home/vizsla
+WORKDIR /home/vizsla
+COPY notebooks notebooks
+# The samples and matplotlib's list of fonts are made now; any user that --user names may write here.
+RUN python -c 'import matplotlib.pyplot; from vizsla.data.samples import digits_folder; digits_folder()' \
+    && chown -R vizsla . && chmod -R a+rwX .
+USER vizsla
+
+EXPOSE 8888
+ENTRYPOINT ["entrypoint"]
+CMD ["demo"]
