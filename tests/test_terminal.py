@@ -134,7 +134,7 @@ def test_a_stream_that_is_no_terminal_gets_the_name_only() -> None:
         ({"TERM": "xterm-256color", "LC_TERMINAL": "iTerm2"}, "iterm2"),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "Apple_Terminal"}, "blocks"),
         ({"TERM": "screen-256color", "LC_TERMINAL": "iTerm2"}, "blocks"),
-        ({"TERM": "xterm-kitty", "TMUX": "/tmp/tmux-0/default,1,0"}, "blocks"),
+        ({"TERM": "xterm-kitty", "TMUX": "/run/tmux-0/default,1,0"}, "blocks"),
         ({"TERM": "xterm-256color"}, "blocks"),
         ({"TERM": "dumb"}, "none"),
         ({"TERM": "xterm-kitty", "VIZSLA_IMAGES": "sixel"}, "sixel"),

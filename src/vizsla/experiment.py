@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def _run_all(
                 if on_round:
                     on_round(before + int(point["labels"]), total, text)
 
-            yield shelf.curve(name, seed, lambda name=name, seed=seed, tell=tell: arena.run(name, seed, tell))  # type: ignore[misc]
+            yield shelf.curve(name, seed, partial(arena.run, name, seed, tell))
             done += budgets[name]
             if on_round:
                 on_round(done, total, text)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 from pathlib import Path
 
@@ -335,11 +334,8 @@ def test_display_prints_the_name_and_leaves_no_figure_open(
 # --- real photographs
 
 
-def test_real_dogs_have_the_labels_that_their_folders_say() -> None:
-    data = os.environ.get("VIZSLA_DATA")
-    if not data:
-        pytest.skip("VIZSLA_DATA does not say where the dogs are")
-    dataset = IndexedDataset(Path(data, "dogs", "test"), test=True)
+def test_real_dogs_have_the_labels_that_their_folders_say(dogs: Path) -> None:
+    dataset = IndexedDataset(dogs / "test", test=True)
     assert len(dataset) == 490
     assert dataset.unreadable == {}
     assert dataset.classes[7] == "chow"
