@@ -173,6 +173,15 @@ def test_one_class_no_class_and_a_test_set_of_other_classes_are_refused(toys, tm
         vizsla.compare(toys, test=other, **SMALL)
 
 
+def test_a_folder_of_splits_is_not_taken_for_a_folder_of_classes(tmp_path):
+    toy_images(tmp_path / "data" / "train")
+    toy_images(tmp_path / "data" / "test")
+    with pytest.raises(
+        BadOption, match=r"are splits \(test, train\), not classes\. Give .*train, and .*--test"
+    ):
+        vizsla.compare(tmp_path / "data", **SMALL)
+
+
 def test_fine_tuning_compares_too_and_learns_the_toys(toys, tmp_path):
     test = toy_images(tmp_path / "test", seed=5)
     plan = {**SMALL, "seeds": 1, "random_budget": 16}

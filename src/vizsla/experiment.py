@@ -33,6 +33,9 @@ TEST_SHARE = 0.3
 CEILING_AT_MOST = 20_000
 """Larger pools get no fully labelled ceiling: its fit would take longer than the comparison."""
 
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+"""Names of folders that are no classes."""
+
 OnRound = Callable[[int, int, str], None]
 """Called with (labels done, labels in all, what is running)."""
 
@@ -356,6 +359,11 @@ def _datasets(
 ) -> tuple[IndexedDataset, IndexedDataset | None]:
     """Both sets; `check` decodes every file now, where no embedding will."""
     pool = data.fresh() if isinstance(data, IndexedDataset) else IndexedDataset(data, check=check)
+    if pool.classes and {name.lower() for name in pool.classes} <= SPLITS:
+        raise BadOption(
+            f"the folders of {pool.dir_path} are splits ({', '.join(pool.classes)}), not classes. "
+            f"Give {pool.dir_path}/{pool.classes[-1]}, and the test images with --test."
+        )
     for image in range(len(pool)):
         pool.folder_label(image)  # an image without a class, or a single class, is said before anything slow
     if test is None or isinstance(test, IndexedDataset):
