@@ -23,6 +23,7 @@ from vizsla.models.backbones import DEFAULT, Backbone, load_backbone
 from vizsla.models.embed import embed
 from vizsla.models.finetune import FineTunedModel, PixelSet, Schedule
 from vizsla.models.frozen import Features, FrozenModel
+from vizsla.models.heads import heads
 from vizsla.oracle import FilenameOracle, NoisyOracle, Oracle
 from vizsla.report import write
 from vizsla.strategy.base import strategies as registry
@@ -66,7 +67,7 @@ class Plan:
             raise BadOption(
                 f"--initial {self.initial} is more than --budget {self.budget}. Raise the budget."
             )
-        Schedule(stop=self.stop_training, epochs=self.epochs)
+        _ = heads[self.head], Schedule(stop=self.stop_training, epochs=self.epochs)  # raise for wrong names
 
     def budget_of(self, strategy: str, pool: int) -> int:
         """Labels that the strategy's curve goes to."""
