@@ -169,7 +169,9 @@ def test_the_articles_loop_runs_with_only_its_imports_its_weights_line_and_num_w
     trained = [p for p in classifier.parameters() if p.requires_grad]
     assert not any(torch.equal(parameter, old) for parameter, old in zip(trained, before, strict=True))
     assert f"accuracy {test_acc:.1f}%" in capsys.readouterr().out
-    assert test_acc >= 50  # by chance 33; this seed gave 80 on the toys and 73 on the dogs, six gave 47 to 97
+    assert (
+        test_acc >= 50
+    )  # by chance 33; seeds 0 to 5 gave 70 to 93 on the toys, 50 to 70 on the dogs; seed 2: 87 and 67
 
 
 # --- what the article says of `query_the_oracle`
