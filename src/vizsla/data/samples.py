@@ -17,7 +17,7 @@ DEMO = {
     "seeds": 10,
     "initial": 20,
     "batch": 20,
-    "budget": 300,
+    "budget": 200,
     "image_size": 64,
 }
 """Settings of `vizsla demo`."""
