@@ -1,0 +1,54 @@
+"""What a project remembers: images, classes, labels, the queue, models. SQLite or PostgreSQL.
+
+store.py      `Store`, the only way in: one call, one transaction
+records.py    what goes in and comes out
+database.py   engines, the writer with group commit, migrations run once
+catalogue.py  images by content; rescans
+classes.py    added, renamed, merged
+queue.py      rankings and leases
+answers.py    labels, counts
+undo.py       taking labels back
+versions.py   models
+people.py     annotators and tokens
+schema.py     the tables; migrations/ brings a database to them
+"""
+
+from __future__ import annotations
+
+from vizsla.store.records import (
+    Annotator,
+    Answer,
+    Change,
+    ClassChange,
+    Counts,
+    Image,
+    ImageClass,
+    ImageFile,
+    Item,
+    Label,
+    Model,
+    Published,
+    Ranked,
+    Rescanned,
+    Saved,
+)
+from vizsla.store.store import Store
+
+__all__ = [
+    "Annotator",
+    "Answer",
+    "Change",
+    "ClassChange",
+    "Counts",
+    "Image",
+    "ImageClass",
+    "ImageFile",
+    "Item",
+    "Label",
+    "Model",
+    "Published",
+    "Ranked",
+    "Rescanned",
+    "Saved",
+    "Store",
+]

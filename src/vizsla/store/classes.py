@@ -1,0 +1,112 @@
+"""Classes: added, renamed and merged without touching a label."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select, update
+
+from vizsla.errors import BadOption, NoLabel
+from vizsla.store.database import insert
+from vizsla.store.records import ClassChange, ImageClass
+from vizsla.store.schema import class_history, classes
+
+
+def listed(conn: Connection) -> tuple[ImageClass, ...]:
+    """The classes one can answer with, in the order of their keys."""
+    open_ones = select(classes).where(classes.c.merged_into.is_(None)).order_by(classes.c.position)
+    return tuple(ImageClass(row.id, row.name, row.position) for row in conn.execute(open_ones))
+
+
+def roots(conn: Connection) -> dict[int, ImageClass]:
+    """Class id → the class it is now, through all merges."""
+    rows = {row.id: row for row in conn.execute(select(classes))}
+
+    def root(class_id: int) -> ImageClass:
+        row = rows[class_id]
+        if row.merged_into is not None:
+            return root(row.merged_into)
+        return ImageClass(row.id, row.name, row.position)
+
+    return {class_id: root(class_id) for class_id in rows}
+
+
+def find(conn: Connection, name: str) -> ImageClass:
+    """The class of that name, or the one that was last called so: late labels know old names."""
+    known = listed(conn)
+    wanted = tidy(name)
+    for one in known:
+        if one.name == wanted:
+            return one
+    formerly = (
+        select(class_history.c.class_id)
+        .where(class_history.c.name == wanted)
+        .order_by(class_history.c.id.desc())
+        .limit(1)
+    )
+    class_id = conn.execute(formerly).scalar()
+    if class_id is not None:
+        return roots(conn)[class_id]
+    names = [one.name for one in known]
+    close = difflib.get_close_matches(wanted, names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise NoLabel(f"no class named {name!r}.{hint} Known: {', '.join(names) or 'none yet'}.")
+
+
+def add(conn: Connection, names: Iterable[str], now: datetime) -> tuple[ImageClass, ...]:
+    """Add the classes that are not there yet; returns those named, in order."""
+    wanted = [tidy(name) for name in names]
+    there = {one.name for one in listed(conn)}
+    top = conn.execute(select(func.coalesce(func.max(classes.c.position), -1))).scalar_one()
+    for name in dict.fromkeys(wanted):
+        if name not in there:
+            top += 1
+            row = insert(conn, classes).values(name=name, position=top).returning(classes.c.id)
+            _remember(conn, conn.execute(row).scalar_one(), "added", name, now)
+    by_name = {one.name: one for one in listed(conn)}
+    return tuple(by_name[name] for name in wanted)
+
+
+def rename(conn: Connection, name: str, to: str, now: datetime) -> ImageClass:
+    """Give the class another name; its labels, its id and its key stay."""
+    one, new = find(conn, name), tidy(to)
+    if new == one.name:
+        return one
+    if any(other.name == new for other in listed(conn)):
+        raise BadOption(
+            f"there is a class {new!r} already. Merge {one.name!r} into it, or choose another name."
+        )
+    conn.execute(update(classes).where(classes.c.id == one.id).values(name=new))
+    _remember(conn, one.id, "renamed", new, now)
+    return ImageClass(one.id, new, one.position)
+
+
+def merge(conn: Connection, name: str, into: str, now: datetime) -> ImageClass:
+    """Count the class as another from now on; its labels keep what was answered."""
+    one, target = find(conn, name), find(conn, into)
+    if one.id == target.id:
+        raise BadOption(f"{name!r} and {into!r} are one class already. Choose two.")
+    conn.execute(update(classes).where(classes.c.id == one.id).values(merged_into=target.id))
+    _remember(conn, one.id, "merged", one.name, now)
+    return target
+
+
+def history(conn: Connection) -> tuple[ClassChange, ...]:
+    """Everything that happened to the classes, oldest first."""
+    rows = conn.execute(select(class_history).order_by(class_history.c.id))
+    return tuple(ClassChange(row.class_id, row.change, row.name, row.at) for row in rows)
+
+
+def tidy(name: str) -> str:
+    """The name without outer blanks, composed: macOS folder names come decomposed, typed ones do not."""
+    clean = unicodedata.normalize("NFC", name.strip())
+    if not clean or "\0" in clean:
+        raise BadOption(f"{name!r} is no class name. Give it at least one visible letter.")
+    return clean
+
+
+def _remember(conn: Connection, class_id: int, change: str, name: str, now: datetime) -> None:
+    conn.execute(insert(conn, class_history).values(class_id=class_id, change=change, name=name, at=now))

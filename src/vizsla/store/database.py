@@ -1,0 +1,272 @@
+"""A connection to SQLite or PostgreSQL: migrated, durable, one way to read and one to write.
+
+SQLite lets one writer in at a time, and each commit waits for the disk. One thread therefore does all the
+writing, and what queued up while the disk was busy shares the next commit (group commit). A write returns
+once its commit has, so what is acknowledged is on disk. PostgreSQL does the same by itself.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Self, TypeVar
+
+from filelock import FileLock
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, OperationalError
+
+from vizsla.caching import explain_write_errors
+from vizsla.errors import BadOption, DiskFull, VizslaError
+from vizsla.store import migrations
+
+T = TypeVar("T")
+
+FILE = "project.db"
+_GROUP = 256  # writes that share a commit, at most
+_TRIES = 20  # of a PostgreSQL transaction that lost a race
+_BUSY_SECONDS = 30
+_MIGRATING = 0x76697A736C61  # "vizsla": the PostgreSQL lock that whoever migrates holds
+_LOST_RACE = ("40001", "40P01", "23505")  # serialization failure, deadlock, unique violation
+
+
+def batched(rows: Iterable[T], n: int) -> Iterator[list[T]]:
+    """The rows in lists of n; the last may be shorter."""
+    iterator = iter(rows)
+    while batch := list(islice(iterator, n)):
+        yield batch
+
+
+def insert(conn: Connection, table: Table) -> Any:
+    """An INSERT of the connection's dialect, which knows ON CONFLICT."""
+    return sqlite.insert(table) if conn.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+class Database:
+    """Engines for reading and writing. Open one per process, share it among threads, close it."""
+
+    def __init__(self, name: str, readers: Engine, writers: Engine) -> None:
+        self.name = name
+        self._readers = readers
+        self._writers = writers
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def open(cls, where: str | Path) -> Self:
+        """Connect and bring the tables up to date.
+
+        Args:
+            where: a project folder (made if absent; SQLite inside) or a database URL.
+        """
+        if isinstance(where, str) and "://" in where:
+            return cls._open_server(where)
+        return cls._open_folder(Path(where))
+
+    @classmethod
+    def _open_folder(cls, folder: Path) -> Self:
+        path = folder / FILE
+        with explain_write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            path.open("ab").close()
+        url = URL.create("sqlite", database=str(path))
+        database = cls(str(path), _sqlite(url, "BEGIN"), _sqlite(url, "BEGIN IMMEDIATE"))
+        with FileLock(folder / f".{FILE}.lock"):
+            return database._prepared("PRAGMA journal_mode=WAL")
+
+    @classmethod
+    def _open_server(cls, address: str) -> Self:
+        try:
+            url = make_url(address)
+        except (ArgumentError, ValueError):
+            raise BadOption(_not_ours(address)) from None
+        if url.drivername not in ("postgres", "postgresql", "postgresql+psycopg"):
+            raise BadOption(_not_ours(address))
+        url = url.set(drivername="postgresql+psycopg")
+        try:
+            engine = create_engine(url, pool_size=16, max_overflow=32, pool_pre_ping=True)
+        except ModuleNotFoundError:
+            raise BadOption("psycopg is not installed. Run: pip install 'vizsla[postgres]'.") from None
+        event.listen(engine, "connect", _commit_to_disk)
+        database = cls(url.render_as_string(hide_password=True), engine, engine)
+        try:
+            engine.connect().close()
+        except OperationalError as error:
+            raise BadOption(f"cannot reach {database.name}: {str(error.orig).splitlines()[0]}") from None
+        return database._prepared(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
+
+    def _prepared(self, first: str) -> Self:
+        """This database with its tables up to date; closed again where that fails."""
+        try:
+            with self._explain():
+                if self._is_sqlite:  # the mode of the journal cannot change within a transaction
+                    raw = self._writers.raw_connection()
+                    raw.cursor().execute(first)
+                    raw.close()
+                with self._writers.begin() as conn:
+                    if not self._is_sqlite:
+                        conn.execute(text(first))
+                    migrations.upgrade(conn, self.name)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._writers.dialect.name == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one moment of the database on SQLite, and only reads."""
+        with self._explain(), self._readers.connect() as conn:
+            yield conn
+
+    def write(self, job: Callable[[Connection], T]) -> T:
+        """Run the job in a transaction; what it returned comes back once that is on disk.
+
+        The job may run more than once (a PostgreSQL transaction that lost a race starts anew), so it must
+        do nothing but work on its connection.
+        """
+        if self._closed:
+            raise VizslaError(f"{self.name} is closed.")
+        with self._explain():
+            return self._queued(job) if self._is_sqlite else self._at_once(job)
+
+    def _at_once(self, job: Callable[[Connection], T]) -> T:
+        for last in (False,) * (_TRIES - 1) + (True,):
+            try:
+                with self._writers.begin() as conn:
+                    return job(conn)
+            except (OperationalError, IntegrityError) as error:
+                if last or getattr(error.orig, "sqlstate", None) not in _LOST_RACE:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _queued(self, job: Callable[[Connection], T]) -> T:
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_forever, name="vizsla-writer", daemon=True)
+                self._thread.start()
+        entry = _Job(job)
+        self._queue.put(entry)
+        return entry.done.result()
+
+    def _write_forever(self) -> None:
+        with self._writers.connect() as conn:
+            while (job := self._queue.get()) is not None:
+                jobs: list[_Job | None] = [job]
+                while jobs[-1] is not None and len(jobs) < _GROUP:
+                    try:
+                        jobs.append(self._queue.get_nowait())
+                    except Empty:
+                        break
+                _commit_together(conn, [job for job in jobs if job is not None])
+                if jobs[-1] is None:
+                    return
+
+    def analyze(self, table: Table) -> None:
+        """Count a table that has grown at once, for PostgreSQL plans badly until it knows."""
+        if not self._is_sqlite:
+            self.write(lambda conn: conn.execute(text(f"ANALYZE {table.name}")))
+
+    def close(self) -> None:
+        """Finish what is queued and let go of the database."""
+        self._closed = True
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+        self._readers.dispose()
+        self._writers.dispose()
+
+    @contextmanager
+    def _explain(self) -> Iterator[None]:
+        try:
+            yield
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            said = str(getattr(error, "orig", error))
+            if "disk is full" in said or "No space left" in said:
+                raise DiskFull(f"no space left for {self.name}. Free some space and try again.") from None
+            if "readonly" in said or "unable to open" in said:
+                raise BadOption(
+                    f"cannot write {self.name}: {said}. Choose a folder you may write to (--project)."
+                ) from None
+            if "is locked" in said:
+                raise VizslaError(
+                    f"{self.name} was held by another process for {_BUSY_SECONDS} s. Try again."
+                ) from None
+            if "not a database" in said:
+                raise BadOption(f"{self.name} is no Vizsla project. Choose another folder.") from None
+            raise
+
+
+class _Job:
+    """A write that waits for its commit."""
+
+    def __init__(self, run: Callable[[Connection], Any]) -> None:
+        self.run = run
+        self.done: Future[Any] = Future()
+
+
+def _commit_together(conn: Connection, jobs: list[_Job]) -> None:
+    """Run all jobs in one transaction, each undone on its own if it fails, and tell them after the commit."""
+    outcomes: list[tuple[Any, Exception | None]] = []
+    try:
+        with conn.begin():
+            for job in jobs:
+                savepoint = conn.begin_nested()
+                try:
+                    outcomes.append((job.run(conn), None))
+                    savepoint.commit()
+                except Exception as error:
+                    if not conn.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+                        raise  # SQLite gave up the whole transaction (full disk): nobody's work is kept
+                    savepoint.rollback()
+                    outcomes.append((None, error))
+    except Exception as error:
+        conn.rollback()
+        outcomes = [(None, error)] * len(jobs)
+    for job, (result, failure) in zip(jobs, outcomes, strict=True):
+        if failure is None:
+            job.done.set_result(result)
+        else:
+            job.done.set_exception(failure)
+
+
+def _sqlite(url: URL, begin: str) -> Engine:
+    engine = create_engine(url, pool_size=16, max_overflow=32)
+
+    @event.listens_for(engine, "connect")
+    def settle(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # else the driver begins transactions when it sees fit
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _commit_to_disk(connection: Any, _: object) -> None:
+    """Undo a server's `synchronous_commit = off`, under which a crash loses acknowledged labels."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) "
+            "WHERE current_setting('synchronous_commit') = 'off'"
+        )
+    connection.commit()
+
+
+def _not_ours(address: str) -> str:
+    return f"{address.split('@')[-1]!r} is no project. Give a folder, or postgresql://user@host/name."

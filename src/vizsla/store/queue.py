@@ -1,0 +1,264 @@
+"""The queue: a published ranking, and leases on what annotators look at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Executable,
+    Select,
+    String,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    update,
+)
+
+from vizsla.errors import BadOption
+from vizsla.store import classes as naming
+from vizsla.store.database import Database, batched
+from vizsla.store.database import insert as insert_or
+from vizsla.store.records import ImageClass, Item, Published, Ranked
+from vizsla.store.schema import images, leases, ranking, rankings
+
+_CHUNK = 1000
+_BREATH = 0.005  # seconds between chunks: other processes that wait for SQLite poll, and must find it free
+_TRIES = 3  # on PostgreSQL another claim may be quicker to an image
+
+_LEASED = ("image_id", "annotator_id", "lease_id", "expires_at", "turn", "rank", "source", "reason")
+_COLUMNS = (*_LEASED, "suggestion", "model_version")
+
+
+def published(conn: Connection) -> Published | None:
+    """The ranking that claims follow now."""
+    newest = (
+        select(rankings)
+        .where(rankings.c.published_at.is_not(None))
+        .order_by(rankings.c.edition.desc())
+        .limit(1)
+    )
+    row = conn.execute(newest).first()
+    return None if row is None else Published(row.edition, row.model_version, row.published_at)
+
+
+def publish(
+    database: Database, model_version: int | None, rows: Iterable[Ranked], now: datetime
+) -> Published:
+    """Write a ranking aside, in small transactions, then let claims follow it in one step."""
+    new = insert(rankings).values(model_version=model_version).returning(rankings.c.edition)
+    edition: int = database.write(lambda conn: conn.execute(new).scalar_one())
+    fill = insert(ranking).returning(ranking.c.rank)  # returning: then many rows go in one statement
+    rank = 0
+    for chunk in batched(rows, _CHUNK):
+        values = [_ranked(edition, rank + place, row) for place, row in enumerate(chunk)]
+        database.write(partial(_write, statement=fill, rows=values))
+        rank += len(chunk)
+        time.sleep(_BREATH)
+    database.analyze(ranking)
+    swap = update(rankings).where(rankings.c.edition == edition).values(published_at=now)
+    database.write(partial(_write, statement=swap))
+    _forget_before(database, edition)
+    return Published(edition, model_version, now)
+
+
+def _write(conn: Connection, statement: Executable, rows: list[dict[str, Any]] | None = None) -> None:
+    conn.execute(statement, rows)
+
+
+def _ranked(edition: int, rank: int, row: Ranked) -> dict[str, Any]:
+    return {
+        "edition": edition,
+        "rank": rank,
+        "image_id": row.image_id,
+        "score": row.score,
+        "reason": row.reason,
+        "audit": row.audit,
+        "suggestion": row.suggestion,
+    }
+
+
+def _forget_before(database: Database, edition: int) -> None:
+    with database.read() as conn:
+        old = [
+            (row.edition, row.last)
+            for row in conn.execute(
+                select(ranking.c.edition, func.max(ranking.c.rank).label("last"))
+                .where(ranking.c.edition < edition)
+                .group_by(ranking.c.edition)
+            )
+        ]
+    for which, last in old:
+        for top in range(_CHUNK, last + _CHUNK + 1, _CHUNK):
+            gone = delete(ranking).where(ranking.c.edition == which, ranking.c.rank < top)
+            database.write(partial(_write, statement=gone))
+            time.sleep(_BREATH)
+
+
+def claim(conn: Connection, annotator_id: int, n: int, now: datetime, until: datetime) -> list[Item]:
+    """Up to n images for this annotator: those already leased first, then the best that nobody holds."""
+    if n < 1:
+        raise BadOption(f"asked for {n} images. Ask for at least 1.")
+    renew(conn, annotator_id, now, until)
+    held = len(_items(conn, annotator_id, n, now))
+    tries = 1 if conn.dialect.name == "sqlite" else _TRIES
+    for candidates in (_by_rank(conn), _by_shuffle(conn)):
+        for _ in range(tries):
+            if held < n and candidates is not None:
+                held += _lease(conn, annotator_id, n - held, now, until, candidates)
+    return _items(conn, annotator_id, n, now)
+
+
+def _by_rank(conn: Connection) -> Select[Any] | None:
+    """What the published ranking offers, best first; None where there is no ranking."""
+    current = published(conn)
+    if current is None:
+        return None
+    return (
+        select(
+            images.c.id,
+            cast(ranking.c.rank, BigInteger).label("rank"),
+            case((ranking.c.audit, "audit"), else_="al").label("source"),
+            ranking.c.reason,
+            case((ranking.c.audit, null()), else_=ranking.c.suggestion).label("suggestion"),
+            literal(current.model_version, ranking.c.rank.type).label("model_version"),
+        )
+        .join(ranking, ranking.c.image_id == images.c.id)
+        .where(ranking.c.edition == current.edition)
+        .order_by(ranking.c.rank)
+    )
+
+
+def _by_shuffle(conn: Connection) -> Select[Any]:
+    """Images in a random order that is always the same, for those that no ranking names."""
+    return select(
+        images.c.id,
+        images.c.shuffle.label("rank"),
+        literal("random").label("source"),
+        literal("random").label("reason"),
+        cast(null(), ranking.c.suggestion.type).label("suggestion"),
+        cast(null(), ranking.c.rank.type).label("model_version"),
+    ).order_by(images.c.shuffle)
+
+
+def _lease(
+    conn: Connection, annotator_id: int, n: int, now: datetime, until: datetime, candidates: Select[Any]
+) -> int:
+    """Lease the first n candidates that are free, in one statement; returns how many it got."""
+    free = (
+        candidates.where(
+            images.c.state == "present",
+            images.c.status == "unlabelled",
+            images.c.class_id.is_(None),
+            ~exists().where(leases.c.image_id == images.c.id, leases.c.expires_at > now),
+        )
+        .limit(n)
+        .with_for_update(of=images, skip_locked=True, key_share=True)
+        .subquery()
+    )
+    rows = select(
+        free.c.id,
+        literal(annotator_id),
+        literal(f"{uuid4().hex}-") + cast(free.c.id, String),
+        literal(until, leases.c.expires_at.type),
+        literal(time.time_ns()),
+        free.c.rank,
+        free.c.source,
+        free.c.reason,
+        free.c.suggestion,
+        cast(free.c.model_version, ranking.c.rank.type),
+    ).where(literal(True))  # SQLite cannot tell ON CONFLICT from a join without it
+    taken = insert_or(conn, leases).from_select(list(_COLUMNS), rows)
+    over = {name: taken.excluded[name] for name in _COLUMNS[1:]}
+    taken = taken.on_conflict_do_update(
+        index_elements=["image_id"], set_=over, where=leases.c.expires_at <= now
+    )
+    return len(conn.execute(taken.returning(leases.c.image_id)).all())
+
+
+def _items(conn: Connection, annotator_id: int, n: int, now: datetime) -> list[Item]:
+    query = (
+        select(leases, images.c.path, images.c.state, images.c.status)
+        .join(images, images.c.id == leases.c.image_id)
+        .where(leases.c.annotator_id == annotator_id, leases.c.expires_at > now)
+        .order_by(leases.c.turn, leases.c.rank)
+    )  # a condition on images here would have SQLite search all of them for the few that are leased
+    rows = [r for r in conn.execute(query) if (r.state, r.status) == ("present", "unlabelled")][:n]
+    root = naming.roots(conn) if any(row.suggestion for row in rows) else {}
+    return [
+        Item(
+            row.image_id,
+            row.path,
+            row.lease_id,
+            row.expires_at,
+            row.source,
+            row.reason,
+            row.model_version,
+            _named(row.suggestion, root),
+        )
+        for row in rows
+    ]
+
+
+def _named(
+    suggestion: list[list[float]] | None, root: dict[int, ImageClass]
+) -> tuple[tuple[str, float], ...] | None:
+    """Class ids to names; what was merged since is added up."""
+    if suggestion is None:
+        return None
+    sums: dict[str, float] = {}
+    for class_id, prob in suggestion:
+        name = root[int(class_id)].name
+        sums[name] = sums.get(name, 0.0) + prob
+    return tuple(sorted(sums.items(), key=lambda pair: -pair[1]))
+
+
+def renew(conn: Connection, annotator_id: int, now: datetime, until: datetime) -> int:
+    """Keep what the annotator holds until then; returns how many images that is."""
+    held = update(leases).where(leases.c.annotator_id == annotator_id, leases.c.expires_at > now)
+    return conn.execute(held.values(expires_at=until)).rowcount
+
+
+def release(conn: Connection, annotator_id: int, keep: Collection[str]) -> int:
+    """Give back all that the annotator holds but the leases to keep; returns how many."""
+    given = delete(leases).where(leases.c.annotator_id == annotator_id, leases.c.lease_id.not_in(list(keep)))
+    return conn.execute(given).rowcount
+
+
+def hand_back(
+    conn: Connection, annotator_id: int, taken_back: Iterable[Any], now: datetime, until: datetime
+) -> None:
+    """Lease images whose answer was undone to who undid it, to be shown first, the oldest before all."""
+    for row in taken_back:
+        values = {
+            "image_id": row.image_id,
+            "annotator_id": annotator_id,
+            "lease_id": f"{uuid4().hex}-{row.image_id}",
+            "expires_at": until,
+            "turn": -time.time_ns(),
+            "rank": 0,
+            "source": row.source if row.source in ("al", "random", "audit") else "al",
+            "reason": "undone",
+            "suggestion": row.suggestion,
+            "model_version": row.model_version,
+        }
+        held = insert_or(conn, leases).values(values)
+        conn.execute(
+            held.on_conflict_do_update(
+                index_elements=["image_id"],
+                set_={name: held.excluded[name] for name in _COLUMNS[1:]},
+                where=leases.c.expires_at <= now,
+            )
+        )

@@ -1,0 +1,312 @@
+"""`Store`: all that a project remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+
+from vizsla.store import answers, catalogue, classes, people, queue, undo, versions
+from vizsla.store.database import Database, insert
+from vizsla.store.records import (
+    Annotator,
+    Answer,
+    Change,
+    ClassChange,
+    Counts,
+    Image,
+    ImageClass,
+    ImageFile,
+    Item,
+    Label,
+    Model,
+    Published,
+    Ranked,
+    Rescanned,
+    Saved,
+    State,
+)
+from vizsla.store.schema import settings
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """This moment, with its zone."""
+    return datetime.now(UTC)
+
+
+class Store:
+    """A project's images, classes, labels, queue and models, in SQLite or PostgreSQL.
+
+    Threads share one store; every process opens its own, also after a fork. A call that writes returns once
+    the change is on disk, and either all of it happened or nothing.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, Store.open(folder) as store:
+    ...     _ = store.add_images([ImageFile("a.jpg", 100, 0), ImageFile("b.jpg", 200, 0)])
+    ...     _ = store.add_classes(["cat", "dog"])
+    ...     me = store.annotator("me")
+    ...     [item] = store.claim(me.id, 1)
+    ...     store.label(me.id, Answer(item.image_id, "dog")).saved
+    ...     store.counts()
+    1
+    Counts(total=2, unlabelled=1, labelled=1, skipped=0, flagged=0, classes={'cat': 0, 'dog': 1})
+    """
+
+    def __init__(self, database: Database, lease_seconds: float = 180.0, clock: Clock = utc_now) -> None:
+        self._db = database
+        self._lease = timedelta(seconds=lease_seconds)
+        self._now = clock
+
+    @classmethod
+    def open(cls, project: str | Path, *, lease_seconds: float = 180.0, clock: Clock = utc_now) -> Self:
+        """Open a project, made if it is not there, and bring its tables up to date.
+
+        Args:
+            project: a folder (SQLite, `project.db` in it) or a URL, `postgresql://user@host/name`.
+            lease_seconds: how long an image stays with an annotator who does nothing.
+            clock: tells the time; the machines that share a project must agree on it to within a lease.
+        """
+        return cls(Database.open(project), lease_seconds, clock)
+
+    @property
+    def name(self) -> str:
+        """Path of the database file, or its URL without the password."""
+        return self._db.name
+
+    def close(self) -> None:
+        """Finish what is being written and let go of the database."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # images
+
+    def add_images(self, files: Iterable[ImageFile]) -> int:
+        """Add the files whose path is new, as they come; returns how many. Known paths are left alone."""
+        return catalogue.add(self._db, files)
+
+    def rescan(self, files: Iterable[ImageFile], digest: catalogue.Digest) -> Rescanned:
+        """Bring the catalogue in line with all the files that there are now.
+
+        A renamed file keeps its id and labels; a file with another content becomes another image, without
+        labels; one that is gone counts no more until it is back.
+
+        Args:
+            digest: path → SHA-256 in hex, None where unreadable; called only for what may be a renamed file.
+        """
+        return catalogue.rescan(self._db, files, digest)
+
+    def image(self, image_id: int) -> Image:
+        """One image. Raises UnknownName where there is none of that id."""
+        with self._db.read() as conn:
+            return catalogue.image(conn, image_id)
+
+    def images(self, *, state: State | None = None, after: int = 0, limit: int | None = None) -> list[Image]:
+        """Images by rising id, from the first above `after`."""
+        with self._db.read() as conn:
+            return catalogue.listed(conn, state, after, limit)
+
+    def set_hashes(self, hashes: Mapping[int, str]) -> None:
+        """Note the SHA-256 of images, as their first decode finds it."""
+        self._db.write(lambda conn: catalogue.set_hashes(conn, hashes))
+
+    def set_unreadable(self, image_id: int, problem: str) -> None:
+        """Take an image that cannot be decoded out of the queue; it counts as flagged."""
+        self._db.write(lambda conn: catalogue.set_unreadable(conn, image_id, problem))
+
+    # classes
+
+    def classes(self) -> tuple[ImageClass, ...]:
+        """The classes one can answer with, in the order of their keys."""
+        with self._db.read() as conn:
+            return classes.listed(conn)
+
+    def add_classes(self, names: Iterable[str]) -> tuple[ImageClass, ...]:
+        """Add those that are not there yet; returns the named classes in order."""
+        wanted, now = list(names), self._now()
+        return self._db.write(lambda conn: classes.add(conn, wanted, now))
+
+    def rename_class(self, name: str, to: str) -> ImageClass:
+        """Give a class another name; its labels, id and key stay, and late labels may use the old name."""
+        now = self._now()
+        return self._db.write(lambda conn: classes.rename(conn, name, to, now))
+
+    def merge_class(self, name: str, into: str) -> ImageClass:
+        """Count a class as another from now on; returns that other. Labels keep what was answered."""
+        now = self._now()
+        return self._db.write(lambda conn: classes.merge(conn, name, into, now))
+
+    def class_history(self) -> tuple[ClassChange, ...]:
+        """Everything that happened to the classes, oldest first."""
+        with self._db.read() as conn:
+            return classes.history(conn)
+
+    # queue
+
+    def publish_ranking(self, model_version: int | None, rows: Iterable[Ranked]) -> Published:
+        """Let claims follow this order, best first, from one moment to the next.
+
+        Images that it does not name come after it, in random order.
+
+        Args:
+            model_version: which model ranks; None where there is none yet.
+        """
+        return queue.publish(self._db, model_version, rows, self._now())
+
+    def ranking(self) -> Published | None:
+        """Which ranking claims follow; None before the first."""
+        with self._db.read() as conn:
+            return queue.published(conn)
+
+    def claim(self, annotator_id: int, n: int = 1) -> list[Item]:
+        """Up to n unanswered images, leased to this annotator: those already held first, then by rank.
+
+        No image is leased to two annotators at once. Fewer than n come where no more are free.
+        """
+        now = self._now()
+        return self._db.write(lambda conn: queue.claim(conn, annotator_id, n, now, now + self._lease))
+
+    def renew(self, annotator_id: int) -> int:
+        """Prolong the annotator's leases, as every claim and answer does; returns how many there are."""
+        now = self._now()
+        return self._db.write(lambda conn: queue.renew(conn, annotator_id, now, now + self._lease))
+
+    def release(self, annotator_id: int, keep: Collection[str] = ()) -> int:
+        """Give the annotator's images back, but for the leases to keep; returns how many."""
+        return self._db.write(lambda conn: queue.release(conn, annotator_id, keep))
+
+    # labels
+
+    def label(self, annotator_id: int, answer: Answer) -> Saved:
+        """Append an answer; on disk when this returns. The same key again gives the same acknowledgement.
+
+        The image's lease ends; an answer without one, or after it, is as good as any.
+        Raises UnknownName for an image that is not there, NoLabel for a class that is not.
+        """
+        now = self._now()
+        return self._db.write(
+            lambda conn: answers.give(conn, annotator_id, [answer], now, now + self._lease, None)
+        )[0]
+
+    def label_batch(self, annotator_id: int, batch: Sequence[Answer]) -> list[Saved]:
+        """Append answers, all or none. One undo takes them all back."""
+        now, mark = self._now(), uuid4()
+        return self._db.write(
+            lambda conn: answers.give(conn, annotator_id, batch, now, now + self._lease, mark)
+        )
+
+    def undo(self, annotator_id: int, key: UUID | None = None) -> Change:
+        """Take back the annotator's newest answer that stands; the next claim shows its image first.
+
+        What stood before it stands again. The same key again gives the same change.
+        """
+        now, own = self._now(), key or uuid4()
+        return self._db.write(lambda conn: undo.undo(conn, annotator_id, own, now, now + self._lease))
+
+    def redo(self, annotator_id: int, key: UUID | None = None) -> Change:
+        """Give again what the annotator undid last, unless an answer came since."""
+        now, own = self._now(), key or uuid4()
+        return self._db.write(lambda conn: undo.redo(conn, annotator_id, own, now, now + self._lease))
+
+    def labels(self, *, before: int | None = None, limit: int | None = None) -> list[Label]:
+        """The label that stands for each image that is there, newest first.
+
+        Args:
+            before: only rows with a smaller id: the last of a page is the cursor to the next.
+        """
+        with self._db.read() as conn:
+            return answers.standing(conn, before, limit)
+
+    def history(
+        self, *, annotator_id: int | None = None, before: int | None = None, limit: int | None = None
+    ) -> list[Label]:
+        """Every row that was ever appended, newest first, of one annotator or of all."""
+        with self._db.read() as conn:
+            return answers.history(conn, annotator_id, before, limit)
+
+    def counts(self) -> Counts:
+        """Images that are there, by standing answer and class."""
+        with self._db.read() as conn:
+            return answers.counts(conn)
+
+    # models
+
+    def start_model(self, labels_used: int, head: str, backbone_key: str) -> Model:
+        """Number a model whose training begins."""
+        now = self._now()
+        return self._db.write(lambda conn: versions.start(conn, labels_used, head, backbone_key, now))
+
+    def finish_model(self, version: int, metrics: Mapping[str, Any]) -> Model:
+        """Note that a model is ready."""
+        return self._db.write(lambda conn: versions.finish(conn, version, metrics))
+
+    def fail_model(self, version: int, error: str) -> Model:
+        """Note why a model came to nothing."""
+        return self._db.write(lambda conn: versions.fail(conn, version, error))
+
+    def models(self) -> tuple[Model, ...]:
+        """All models, oldest first."""
+        with self._db.read() as conn:
+            return versions.listed(conn)
+
+    def model(self) -> Model | None:
+        """The newest model that is ready."""
+        with self._db.read() as conn:
+            return versions.newest(conn)
+
+    # people
+
+    def annotator(self, name: str) -> Annotator:
+        """The annotator of that name, made if there is none."""
+        now = self._now()
+        return self._db.write(lambda conn: people.ensure(conn, name, now))
+
+    def annotators(self) -> tuple[Annotator, ...]:
+        """Everyone who has labelled or may, in the order they came."""
+        with self._db.read() as conn:
+            return people.listed(conn)
+
+    def new_token(self, name: str) -> tuple[Annotator, str]:
+        """Give an annotator, made if there is none, a new token; it is told only here."""
+        now = self._now()
+        return self._db.write(lambda conn: people.set_token(conn, name, now))
+
+    def revoke_token(self, name: str) -> None:
+        """Make the annotator's token void; the labels stay."""
+        self._db.write(lambda conn: people.revoke(conn, name))
+
+    def who(self, token: str) -> Annotator | None:
+        """Whose token it is; None for nobody's."""
+        with self._db.read() as conn:
+            return people.by_token(conn, token)
+
+    # settings
+
+    def setting(self, key: str, default: Any = None) -> Any:
+        """A setting of the project, anything that JSON holds."""
+        with self._db.read() as conn:
+            row = conn.execute(select(settings.c.value).where(settings.c.key == key)).first()
+        return default if row is None else row.value
+
+    def set_setting(self, key: str, value: Any) -> None:
+        """Keep a setting."""
+        self._db.write(
+            lambda conn: conn.execute(
+                insert(conn, settings)
+                .values(key=key, value=value)
+                .on_conflict_do_update(index_elements=["key"], set_={"value": value})
+            )
+        )

@@ -1,0 +1,199 @@
+"""Images follow their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vizsla.errors import UnknownName
+from vizsla.store import Answer, ImageFile, Rescanned, Store
+
+Fill = Callable[[int], list[int]]
+
+
+class Folder:
+    """A real folder, scanned and hashed plainly."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.hashed: list[str] = []
+        self._time = 0
+
+    def write(self, name: str, content: str) -> None:
+        self._time += 1
+        (self.path / name).write_text(content)
+        os.utime(self.path / name, ns=(self._time, self._time))
+
+    def rename(self, old: str, new: str) -> None:
+        (self.path / old).rename(self.path / new)
+
+    def files(self) -> list[ImageFile]:
+        return [
+            ImageFile(path.name, path.stat().st_size, path.stat().st_mtime_ns)
+            for path in sorted(self.path.iterdir())
+        ]
+
+    def digest(self, name: str) -> str:
+        self.hashed.append(name)
+        return hashlib.sha256((self.path / name).read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    (tmp_path / "photos").mkdir()
+    return Folder(tmp_path / "photos")
+
+
+@pytest.fixture
+def scanned(store: Store, folder: Folder) -> dict[str, int]:
+    """collie.jpg and chow.jpg scanned, decoded once and labelled; their ids by path."""
+    folder.write("collie.jpg", "a collie")
+    folder.write("chow.jpg", "two chows")
+    store.rescan(folder.files(), folder.digest)
+    store.add_classes(["collie", "chow"])
+    ids = {str(image.path): image.id for image in store.images()}
+    me = store.annotator("me")
+    for path, image_id in ids.items():
+        store.set_hashes({image_id: hashlib.sha256((folder.path / path).read_bytes()).hexdigest()})
+        store.label(me.id, Answer(image_id, path.removesuffix(".jpg")))
+    return ids
+
+
+def standing(store: Store) -> dict[str | None, str | None]:
+    return {label.path: label.label for label in store.labels()}
+
+
+def test_adding_the_same_files_again_adds_nothing_and_keeps_their_ids(store: Store) -> None:
+    files = [ImageFile(f"{i}.jpg", i, i) for i in range(5000)]
+    assert store.add_images(iter(files)) == 5000
+    before = store.images()
+    assert store.add_images([*files, ImageFile("new.jpg", 1, 1)]) == 1
+    assert store.images()[:5000] == before
+    assert store.counts().total == 5001
+
+
+def test_images_come_in_pages_by_rising_id(store: Store, fill: Fill) -> None:
+    fill(7)
+    first = store.images(limit=4)
+    assert [image.id for image in first + store.images(after=first[-1].id)] == [i.id for i in store.images()]
+
+
+def test_a_name_that_is_not_utf8_comes_back_as_python_reads_it(store: Store) -> None:
+    odd = os.fsdecode(b"hund\xff\xe4.jpg")
+    store.add_images([ImageFile(odd, 1, 1), ImageFile("🐕.jpg", 1, 1)])
+    assert {image.path for image in store.images()} == {odd, "🐕.jpg"}
+    assert store.add_images([ImageFile(odd, 1, 1)]) == 0
+
+
+def test_an_unknown_id_is_an_error_that_names_it(store: Store) -> None:
+    with pytest.raises(UnknownName, match="no image has the id 17"):
+        store.image(17)
+
+
+def test_a_rescan_of_an_unchanged_folder_reads_no_file(
+    store: Store, folder: Folder, scanned: dict[str, int]
+) -> None:
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 0, 0, 0, 0)
+    assert folder.hashed == []
+
+
+def test_a_renamed_file_keeps_its_id_and_its_label(
+    store: Store, folder: Folder, scanned: dict[str, int]
+) -> None:
+    folder.rename("collie.jpg", "lassie.jpg")
+    folder.write("new.jpg", "of another length")
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(1, 1, 0, 0, 0)
+    assert store.image(scanned["collie.jpg"]).path == "lassie.jpg"
+    assert standing(store) == {"lassie.jpg": "collie", "chow.jpg": "chow"}
+    assert folder.hashed == ["lassie.jpg"]
+
+
+def test_two_files_that_swap_names_swap_paths_and_keep_their_labels(
+    store: Store, folder: Folder, scanned: dict[str, int]
+) -> None:
+    folder.rename("collie.jpg", "x")
+    folder.rename("chow.jpg", "collie.jpg")
+    folder.rename("x", "chow.jpg")
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 2, 0, 0, 0)
+    assert standing(store) == {"chow.jpg": "collie", "collie.jpg": "chow"}
+
+
+def test_a_file_with_another_content_is_another_image_without_a_label(
+    store: Store, folder: Folder, scanned: dict[str, int]
+) -> None:
+    folder.write("collie.jpg", "a poodle")
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 0, 1, 0, 0)
+    (new,) = [image for image in store.images() if image.path == "collie.jpg"]
+    assert new.id not in scanned.values() and new.status == "unlabelled"
+    assert standing(store) == {"chow.jpg": "chow"}
+    assert store.image(scanned["collie.jpg"]).path is None
+
+    folder.write("found again.jpg", "a collie")
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 1, 0, 0, 0)
+    assert standing(store) == {"chow.jpg": "chow", "found again.jpg": "collie"}
+
+
+def test_a_file_renamed_over_another_takes_its_path_but_not_its_label(
+    store: Store, folder: Folder, scanned: dict[str, int]
+) -> None:
+    (folder.path / "chow.jpg").unlink()
+    folder.rename("collie.jpg", "chow.jpg")
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 1, 0, 0, 0)
+    assert standing(store) == {"chow.jpg": "collie"}
+
+
+def test_a_touched_file_and_a_copy_of_it_leave_the_label_where_it_was(
+    store: Store, folder: Folder, scanned: dict[str, int]
+) -> None:
+    folder.write("collie.jpg", "a collie")
+    folder.write("a copy.jpg", "a collie")
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(1, 0, 0, 0, 0)
+    assert standing(store) == {"collie.jpg": "collie", "chow.jpg": "chow"}
+    assert store.image(scanned["collie.jpg"]).mtime_ns == 3
+
+
+def test_a_file_that_is_gone_counts_no_more_until_it_is_back(
+    store: Store, folder: Folder, scanned: dict[str, int]
+) -> None:
+    folder.rename("collie.jpg", "../away")
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 0, 0, 1, 0)
+    assert (store.counts().total, standing(store)) == (1, {"chow.jpg": "chow"})
+    folder.rename("../away", "collie.jpg")
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 0, 0, 0, 1)
+    assert standing(store) == {"collie.jpg": "collie", "chow.jpg": "chow"}
+
+
+def test_a_changed_file_that_nobody_decoded_keeps_its_id(store: Store, folder: Folder) -> None:
+    folder.write("a.jpg", "half of it")
+    store.rescan(folder.files(), folder.digest)
+    folder.write("a.jpg", "all of it, copied at last")
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 0, 0, 0, 0)
+    assert [(image.id, image.size) for image in store.images()] == [(1, 25)]
+
+
+def test_of_two_equal_images_that_left_the_labelled_one_is_found_again(
+    store: Store, folder: Folder, scanned: dict[str, int]
+) -> None:
+    folder.write("a twin.jpg", "a collie")
+    store.rescan(folder.files(), folder.digest)
+    twin = max(image.id for image in store.images())
+    store.set_hashes({twin: folder.digest("a twin.jpg")})
+    folder.rename("a twin.jpg", "one.jpg")
+    (folder.path / "collie.jpg").unlink()
+    store.rescan(folder.files(), folder.digest)
+    assert standing(store) == {"one.jpg": "collie", "chow.jpg": "chow"}
+
+
+def test_an_unreadable_image_is_flagged_and_leaves_the_queue(store: Store, fill: Fill) -> None:
+    first, second = fill(2)
+    me = store.annotator("me")
+    store.claim(me.id, 2)
+    store.set_unreadable(first, "truncated")
+    assert [item.image_id for item in store.claim(me.id, 2)] == [second]
+    assert store.image(first).problem == "truncated"
+    counts = store.counts()
+    assert (counts.total, counts.unlabelled, counts.flagged) == (2, 1, 1)

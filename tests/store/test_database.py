@@ -1,0 +1,246 @@
+"""Opening, migrating, crashing: what is acknowledged is there afterwards."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from random import Random
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, insert, select, text
+from sqlalchemy.exc import IntegrityError
+
+from vizsla.errors import BadOption, DiskFull, NoLabel, UnknownName, VizslaError
+from vizsla.store import Answer, ImageFile, Ranked, Store
+from vizsla.store.database import Database
+from vizsla.store.schema import annotators, metadata, models
+
+Fill = Callable[[int], list[int]]
+WORKER = Path(__file__).with_name("worker.py")
+
+
+@pytest.fixture
+def database(address: str) -> Iterator[Database]:
+    opened = Database.open(address)
+    yield opened
+    opened.close()
+
+
+def test_the_migrations_lead_to_the_schema(database: Database) -> None:
+    with database.read() as conn:
+        assert compare_metadata(MigrationContext.configure(conn), metadata) == []
+
+
+def test_the_database_itself_refuses_an_unknown_state(database: Database) -> None:
+    row = {"labels_used": 1, "head": "", "backbone_key": "", "metrics": {}, "created_at": datetime.now(UTC)}
+    with pytest.raises(IntegrityError, match="models_state"):
+        database.write(lambda conn: conn.execute(insert(models).values(row | {"state": "asleep"})))
+    database.write(lambda conn: conn.execute(insert(models).values(row | {"state": "ready"})))
+
+
+def test_moments_keep_their_zone(database: Database) -> None:
+    noon = datetime(2026, 7, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    database.write(lambda conn: conn.execute(insert(annotators).values(name="ada", created_at=noon)))
+    with database.read() as conn:
+        (stored,) = conn.execute(select(annotators.c.created_at)).one()
+    assert stored == noon and stored.utcoffset() == timedelta(0)
+
+
+def test_a_project_that_is_opened_again_has_everything(address: str) -> None:
+    with Store.open(address) as store:
+        store.add_images([ImageFile("a.jpg", 1, 1)])
+        store.add_classes(["cat"])
+        store.label(store.annotator("me").id, Answer(1, "cat"))
+        store.set_setting("strategy", {"name": "auto", "audit": 0.1})
+        store.set_setting("strategy", {"name": "margin", "audit": 0.1})
+        before = store.history()
+    with Store.open(address) as store:
+        assert store.history() == before
+        assert store.setting("strategy") == {"name": "margin", "audit": 0.1}
+        assert store.setting("unheard of", 7) == 7
+
+
+def test_four_processes_that_open_a_new_project_at_once_migrate_it_once(new_address: str) -> None:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    workers = [
+        subprocess.Popen([sys.executable, WORKER, "open_only", new_address], **pipes) for _ in range(4)
+    ]  # type: ignore[call-overload]
+    assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * 4
+    for worker in workers:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    assert [worker.communicate()[0] for worker in workers] == ["1 ['cat', 'dog']\n"] * 4
+    assert [worker.returncode for worker in workers] == [0] * 4
+
+
+def test_a_project_of_a_newer_version_says_to_upgrade(new_address: str) -> None:
+    database = Database.open(new_address)
+    database.write(lambda conn: conn.execute(text("UPDATE alembic_version SET version_num = '9999'")))
+    database.close()
+    with pytest.raises(BadOption, match="pip install --upgrade vizsla"):
+        Store.open(new_address)
+
+
+def test_every_acknowledged_label_survives_kill_9(store: Store, address: str, fill: Fill) -> None:
+    fill(5)
+    acknowledged: set[int] = set()
+    rng = Random(0)
+    for _ in range(6):
+        first = (
+            max(acknowledged, default=-1) + 2
+        )  # the one in between may be written, but was not acknowledged
+        worker = subprocess.Popen(
+            [sys.executable, WORKER, "label_forever", address, str(first)], stdout=subprocess.PIPE, text=True
+        )
+        assert worker.stdout is not None
+        for _ in range(rng.randrange(5, 40)):
+            acknowledged.add(int(worker.stdout.readline()))
+        worker.kill()
+        acknowledged |= {int(line) for line in worker.stdout if line.endswith("\n")}
+        worker.stdout.close()
+        worker.wait()
+    written = [label.key.int for label in store.history()]
+    assert len(written) == len(set(written))
+    assert acknowledged <= set(written)
+    assert len(written) <= len(acknowledged) + 6, "at most one label per kill was in flight"
+    store.label(store.annotator("me").id, Answer(1, "dog"))
+
+
+def test_a_write_that_fails_does_not_harm_those_that_share_its_commit(store: Store, fill: Fill) -> None:
+    ids = fill(100)
+    me = store.annotator("me")
+
+    def label(k: int) -> bool:
+        try:
+            return store.label(me.id, Answer(ids[k], "emu" if k % 3 == 0 else "cat")).new
+        except NoLabel:
+            return False
+
+    with ThreadPoolExecutor(12) as pool:
+        done = list(pool.map(label, range(100)))
+    assert done == [k % 3 != 0 for k in range(100)]
+    assert {label.image_id for label in store.labels()} == {ids[k] for k in range(100) if k % 3}
+
+
+def test_sqlite_waits_for_the_disk_at_every_commit(tmp_path: Path) -> None:
+    database = Database.open(tmp_path)
+
+    def pragmas(conn: Connection) -> list[object]:
+        return [conn.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("synchronous", "foreign_keys")]
+
+    assert database.write(pragmas) == [2, 1]
+    database.close()
+    with sqlite3.connect(tmp_path / "project.db") as raw:
+        assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    raw.close()
+
+
+def test_postgresql_waits_for_the_disk_even_where_the_server_does_not(postgres: str) -> None:
+    database = Database.open(f"{postgres}&options=-c%20synchronous_commit%3Doff")
+    with database.read() as conn:
+        assert conn.execute(text("SHOW synchronous_commit")).scalar() == "on"
+    database.close()
+
+
+def test_a_full_disk_loses_nothing_acknowledged_and_says_so(tmp_path: Path) -> None:
+    database = Database.open(tmp_path)
+    store = Store(database)
+    store.add_images([ImageFile("a.jpg", 1, 1)])
+    pages = database.write(lambda conn: conn.exec_driver_sql("PRAGMA page_count").scalar())
+    database.write(lambda conn: conn.exec_driver_sql(f"PRAGMA max_page_count={pages}").scalar())
+    with pytest.raises(DiskFull, match="Free some space"):
+        store.add_images(ImageFile(f"{i}.jpg", i, i) for i in range(5000))
+    database.write(lambda conn: conn.exec_driver_sql("PRAGMA max_page_count=100000").scalar())
+    assert [image.path for image in store.images()] == ["a.jpg"]
+    assert store.add_images([ImageFile("b.jpg", 1, 1)]) == 1
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("mysql://me@host/name", "is no project"),
+        ("sqlite:///x.db", "is no project"),
+        (
+            "postgresql://me:secret@127.0.0.1:1/name",
+            r"cannot reach postgresql\+psycopg://me:\*\*\*@127.0.0.1",
+        ),
+        ("postgresql://host:port/name", "is no project"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_the_callers_mistake(address: str, words: str) -> None:
+    with pytest.raises(BadOption, match=words) as error:
+        Store.open(address)
+    assert "secret" not in str(error.value)
+
+
+def test_a_file_that_is_no_project_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "project.db").write_text("something else, " * 100)
+    with pytest.raises(BadOption, match="no Vizsla project"):
+        Store.open(tmp_path)
+    assert (tmp_path / "project.db").read_text() == "something else, " * 100
+    with pytest.raises(BadOption, match="cannot write"):
+        Store.open(tmp_path / "project.db")
+
+
+def test_a_closed_store_says_so(store: Store) -> None:
+    store.close()
+    with pytest.raises(VizslaError, match="is closed"):
+        store.annotator("me")
+
+
+def test_the_store_never_imports_torch() -> None:
+    code = "import sys, vizsla.store; assert 'torch' not in sys.modules, 'torch'"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_model_versions_tell_where_they_came_from(store: Store, fill: Fill) -> None:
+    ids = fill(1)
+    assert store.model() is None
+    first = store.start_model(20, "logistic", "lite0")
+    assert first.state == "training" and store.model() is None
+    assert store.finish_model(first.version, {"accuracy": 0.91}) == store.model()
+    second = store.start_model(25, "logistic", "lite0")
+    third = store.start_model(26, "lda", "lite0")
+    failed = store.fail_model(third.version, "only one class")
+    assert [(one.version, one.state, one.error) for one in store.models()] == [
+        (1, "ready", None),
+        (2, "failed", "the training was cut off"),
+        (3, "failed", "only one class"),
+    ]
+    assert failed.labels_used == 26 and second.version == 2
+    assert store.model() == store.models()[0]
+    assert store.publish_ranking(1, [Ranked(ids[0], 1.0, "")]) == store.ranking()
+    with pytest.raises(UnknownName, match="version 9"):
+        store.finish_model(9, {})
+
+
+def test_a_token_lets_in_whom_it_was_made_for_until_it_is_revoked(store: Store) -> None:
+    ada, token = store.new_token("ada")
+    _, other = store.new_token("bob")
+    assert (store.who(token), store.who("wrong"), store.who("")) == (ada, None, None)
+    assert store.annotator("ada") == ada
+    again, newer = store.new_token("ada")
+    assert again == ada and (store.who(token), store.who(newer)) == (None, ada)
+    store.revoke_token("ada")
+    assert store.who(newer) is None
+    assert [one.name for one in store.annotators()] == ["ada", "bob"]
+    assert len({token, other, newer}) == 3 and min(map(len, (token, other, newer))) >= 43
+    with pytest.raises(UnknownName, match="no annotator named 'eve'"):
+        store.revoke_token("eve")
+    with pytest.raises(BadOption, match="visible letter"):
+        store.annotator(" ")
+
+
+def test_only_the_hash_of_a_token_is_kept(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        _, token = store.new_token("ada")
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"ada" in kept and token.encode() not in kept
