@@ -65,6 +65,11 @@ def test_initial_0_lets_the_strategy_start_by_itself(toys):
     assert comparison.of("margin")[0].labels.tolist() == [4, 8, 12, 16]
 
 
+def test_a_sub_pool_smaller_than_the_first_random_labels_is_fine(toys):
+    plan = {**SMALL, "initial": 10, "pool_size": 6, "budget": 18}
+    assert vizsla.compare(toys, strategies=["margin"], **plan).of("margin")[0].labels.tolist() == [10, 14, 18]
+
+
 def test_a_noisy_oracle_teaches_less(tmp_path):
     folder = toy_images(tmp_path / "toys", per_class=40)
     plan = {**SMALL, "seeds": 5, "budget": 40, "random_budget": 40}
@@ -157,6 +162,8 @@ def test_an_unreadable_image_is_left_out_and_the_rest_is_compared(toys, caplog):
         (BadOption, "initial 20 is more than --budget 16", {"initial": 20}),
         (BadOption, "no training stop rule named 'never'", {"stop_training": "never"}),
         (BadOption, "seeds must be at least 1", {"seeds": 0}),
+        (BadOption, "pool-size 3 cannot give a batch of 4", {"pool_size": 3}),
+        (BadOption, "noise is a share of answers", {"noise": 1.5}),
     ],
 )
 def test_a_mistake_is_named_with_its_mend(toys, error, message, options):

@@ -67,6 +67,13 @@ class Plan:
             raise BadOption(
                 f"--initial {self.initial} is more than --budget {self.budget}. Raise the budget."
             )
+        if 0 < self.pool_size < self.batch:
+            raise BadOption(
+                f"--pool-size {self.pool_size} cannot give a batch of {self.batch}. "
+                f"Use {self.batch} or more, or 0 for the whole pool."
+            )
+        if not 0 <= self.noise <= 1:
+            raise BadOption(f"--noise is a share of answers, 0 to 1, not {self.noise:g}.")
         _ = heads[self.head], Schedule(stop=self.stop_training, epochs=self.epochs)  # raise for wrong names
 
     def budget_of(self, strategy: str, pool: int) -> int:

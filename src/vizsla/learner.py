@@ -113,6 +113,11 @@ class ActiveLearner:
     def choose(self, n: int, strategy: str | None = None) -> Batch:
         """The n images to label next, without asking anyone."""
         rule = strategies[strategy] if strategy else self.strategy
+        if rule.needs and 0 < self.pool_size < n:  # for a random choice, a random sub-pool changes nothing
+            raise BadOption(
+                f"a sub-pool of {self.pool_size} images cannot give a batch of {n}. "
+                f"Use a pool size of {n} or more, or 0 for the whole pool."
+            )
         if "probs" in rule.needs and not self._can_predict:
             rule = strategies["random"]
         rng = self._rng("query")
@@ -122,12 +127,7 @@ class ActiveLearner:
                 f"asked for a batch of {n} images, but only {len(pool)} are unlabelled. "
                 f"Ask for {len(pool)} or fewer, or add images."
             )
-        if 0 < self.pool_size < n:
-            raise BadOption(
-                f"a sub-pool of {self.pool_size} images cannot give a batch of {n}. "
-                f"Use a pool size of {n} or more, or 0 for the whole pool."
-            )
-        candidates = sub_pool(pool, self.pool_size, rng)
+        candidates = sub_pool(pool, self.pool_size, rng) if rule.needs else pool
         probs = torch.from_numpy(np.ascontiguousarray(self.predict(candidates))) if rule.needs else None
         return rule.choose(View(candidates, probs, rule.name), n, rng)
 
