@@ -179,6 +179,12 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(toys, tmp_path):
     assert list((tmp_path / "runs").glob("random-?.json"))
 
 
+def test_vizsla_alone_shows_the_help():
+    done = vizsla()
+    assert done.stderr.startswith("Usage: ")
+    assert "Commands:" in done.stderr
+
+
 def test_help_names_every_command_and_loads_no_torch():
     done = vizsla("--help")
     assert all(name in done.stdout for name in ("compare", "demo", "label", "select"))

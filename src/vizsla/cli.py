@@ -37,6 +37,9 @@ def main() -> None:
         code = _complain(
             "interrupted. What is finished is kept; the same command goes on from there.", INTERRUPTED
         )
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = error.exit_code
     except click.ClickException as error:
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "vizsla"
         code = _complain(f"{error.format_message()} See {command} --help.", error.exit_code)
