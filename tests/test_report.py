@@ -239,3 +239,9 @@ def test_a_report_without_a_pair_to_compare_says_what_was_reached(strategies, tm
     assert f"<h1>{shown.headline()}</h1>" in text
     assert "where it pays" not in text
     assert ("labels saved" in text) == ("random" in strategies)
+
+
+def test_a_folder_named_in_a_script_without_a_font_is_drawn_without_a_warning(tmp_path):
+    """Warnings are errors in these tests: DejaVu Sans has no 狗."""
+    files = report.write(comparison(data="照片/狗", seeds=1), tmp_path)
+    assert "照片/狗" in files["report.html"].read_text("utf-8")

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import platform
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -171,8 +172,22 @@ def print_table(comparison: Comparison, console: Console) -> None:
 # The plot ---------------------------------------------------------------------------------------------
 
 
+WIDE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "Hiragino Sans", "Arial Unicode MS")
+"""Fonts that know the scripts which matplotlib's own does not, on Linux, Windows and macOS."""
+
+
 def draw(comparison: Comparison, theme: Theme = LIGHT, size: tuple[float, float] = WIDE) -> Figure:
     """Mean accuracy against labels with 95% bands, and the three regimes of the best strategy."""
+    from matplotlib import rc_context
+    from matplotlib.font_manager import get_font_names
+
+    installed = set(get_font_names())
+    fonts = ["DejaVu Sans", *(name for name in WIDE_FONTS if name in installed)]
+    with rc_context({"font.family": fonts}):
+        return _draw(comparison, theme, size)
+
+
+def _draw(comparison: Comparison, theme: Theme, size: tuple[float, float]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.ticker import MaxNLocator
@@ -303,7 +318,9 @@ def render(figure: Figure, kind: str, dpi: int = 200) -> bytes:
     FigureCanvasAgg(figure)
     file = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    figure.savefig(file, format=kind, dpi=dpi, metadata=metadata, facecolor=figure.get_facecolor())
+    with warnings.catch_warnings():  # a script that no font here knows is drawn as boxes, and that is all
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(file, format=kind, dpi=dpi, metadata=metadata, facecolor=figure.get_facecolor())
     return file.getvalue()
 
 
