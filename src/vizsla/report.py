@@ -9,7 +9,8 @@ import json
 import math
 import platform
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -178,13 +179,21 @@ WIDE_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "Hiragi
 
 def draw(comparison: Comparison, theme: Theme = LIGHT, size: tuple[float, float] = WIDE) -> Figure:
     """Mean accuracy against labels with 95% bands, and the three regimes of the best strategy."""
+    with _any_script():
+        return _draw(comparison, theme, size)
+
+
+@contextmanager
+def _any_script() -> Iterator[None]:
+    """Names in any script: in the fonts that are installed, and else as boxes without a word about it."""
     from matplotlib import rc_context
     from matplotlib.font_manager import get_font_names
 
     installed = set(get_font_names())
     fonts = ["DejaVu Sans", *(name for name in WIDE_FONTS if name in installed)]
-    with rc_context({"font.family": fonts}):
-        return _draw(comparison, theme, size)
+    with rc_context({"font.family": fonts}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def _draw(comparison: Comparison, theme: Theme, size: tuple[float, float]) -> Figure:
@@ -318,8 +327,7 @@ def render(figure: Figure, kind: str, dpi: int = 200) -> bytes:
     FigureCanvasAgg(figure)
     file = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    with warnings.catch_warnings():  # a script that no font here knows is drawn as boxes, and that is all
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with _any_script():
         figure.savefig(file, format=kind, dpi=dpi, metadata=metadata, facecolor=figure.get_facecolor())
     return file.getvalue()
 
