@@ -27,7 +27,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def dogs() -> Path:
+def real_dogs() -> Path:
     """Ten dog breeds in the seed's layout, `train/` and `test/`."""
     if "VIZSLA_DATA" not in os.environ:
         pytest.skip("VIZSLA_DATA is not set: it names a folder with real images, dogs/{train,test}")

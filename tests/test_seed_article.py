@@ -44,7 +44,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         toy_images(tmp_path / "train", classes=COLOURS, per_class=20, side=SIDE)
         toy_images(tmp_path / "test", classes=COLOURS, per_class=10, side=SIDE, seed=1)
         return tmp_path
-    dogs: Path = request.getfixturevalue("dogs")
+    dogs: Path = request.getfixturevalue("real_dogs")
     for part, count in (("train", 20), ("test", 10)):
         for breed in sorted((dogs / part).iterdir())[:3]:
             (tmp_path / part / breed.name).mkdir(parents=True)

@@ -334,8 +334,8 @@ def test_display_prints_the_name_and_leaves_no_figure_open(
 # --- real photographs
 
 
-def test_real_dogs_have_the_labels_that_their_folders_say(dogs: Path) -> None:
-    dataset = IndexedDataset(dogs / "test", test=True)
+def test_real_dogs_have_the_labels_that_their_folders_say(real_dogs: Path) -> None:
+    dataset = IndexedDataset(real_dogs / "test", test=True)
     assert len(dataset) == 490
     assert dataset.unreadable == {}
     assert dataset.classes[7] == "chow"

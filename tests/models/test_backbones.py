@@ -95,7 +95,9 @@ def test_other_modes_become_rgb() -> None:
 # --- the bundled network
 
 
-def test_the_bundled_network_knows_ten_dog_breeds_without_any_training(dogs: Path, tmp_path: Path) -> None:
+def test_the_bundled_network_knows_ten_dog_breeds_without_any_training(
+    real_dogs: Path, tmp_path: Path
+) -> None:
     imagenet = {
         "chihuahua": 151,
         "pekinese": 154,
@@ -108,7 +110,7 @@ def test_the_bundled_network_knows_ten_dog_breeds_without_any_training(dogs: Pat
         "miniature_poodle": 266,
         "standard_poodle": 267,
     }
-    dataset = IndexedDataset(dogs / "test", test=True, check=False)
+    dataset = IndexedDataset(real_dogs / "test", test=True, check=False)
     features = embed(dataset, load_backbone(), cache=tmp_path).vectors
     with torch.inference_mode():
         logits = efficientnet_lite(0).classifier(torch.tensor(features).float()).numpy()
