@@ -22,7 +22,7 @@ from vizsla.testing import toy_images
 
 COLOURS = ("0_red", "1_green", "2_blue")
 SIDE = 64
-"""Pixels of a toy image; the network gets all images at twice that."""
+"""Pixels of a toy image; the network gets all images at that size and at twice that."""
 SEED = 2
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 device = torch.device("cpu")
@@ -105,16 +105,17 @@ def smallest_margins(model: nn.Module, dataset: IndexedDataset, n: int) -> set[i
     return set(sorted(margins, key=margins.__getitem__)[:n])
 
 
+@pytest.mark.parametrize("pixels", [SIDE, 2 * SIDE])
 def test_the_articles_loop_runs_with_only_its_imports_its_weights_line_and_num_workers_changed(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    pixels: int, folder: Path, capsys: pytest.CaptureFixture[str]
 ):
     torch.manual_seed(SEED)
     train_dir, test_dir = folder / "train", folder / "test"
     num_classes, num_queries, query_size, batch_size = 3, 2, 5, 5
     transform = transforms.Compose(
         [
-            transforms.Resize(2 * SIDE),
-            transforms.CenterCrop(2 * SIDE),
+            transforms.Resize(pixels),
+            transforms.CenterCrop(pixels),
             transforms.ToTensor(),
             transforms.Normalize(MEAN, STD),
         ]
@@ -170,7 +171,7 @@ def test_the_articles_loop_runs_with_only_its_imports_its_weights_line_and_num_w
     assert not any(torch.equal(parameter, old) for parameter, old in zip(trained, before, strict=True))
     assert f"accuracy {test_acc:.1f}%" in capsys.readouterr().out
     assert (
-        test_acc >= 50
+        pixels == SIDE or test_acc >= 50  # 64 pixels are too few for this network to tell much
     )  # by chance 33; seeds 0 to 5 gave 70 to 93 on the toys, 50 to 70 on the dogs; seed 2: 87 and 67
 
 
