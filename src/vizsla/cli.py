@@ -15,7 +15,7 @@ import click
 from vizsla.errors import BadArray, VizslaError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import numpy as np
     from rich.progress import TaskID
@@ -63,40 +63,19 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
     return tuple(name.strip() for name in (value or "").split(",") if name.strip())
 
 
-def _training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say what learns, shared by every command that trains."""
-    for option in reversed(
-        [
-            click.option(
-                "--backbone",
-                default="efficientnet_lite0",
-                show_default=True,
-                metavar="NAME",
-                help="efficientnet_lite0, timm:NAME, torchvision:NAME or module:FILE.py:FUNCTION.",
-            ),
-            click.option(
-                "--image-size",
-                type=int,
-                metavar="PX",
-                help="Side of the network's input; default: the backbone's own.",
-            ),
-            click.option(
-                "--head",
-                default="logistic",
-                show_default=True,
-                metavar="NAME",
-                help="Classifier on the frozen features.",
-            ),
-            click.option(
-                "--pool-size",
-                default=0,
-                metavar="N",
-                help="Look at a random sub-pool of N images in each query; 0: all.",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
+_backbone = click.option(
+    "--backbone",
+    default="efficientnet_lite0",
+    show_default=True,
+    metavar="NAME",
+    help="efficientnet_lite0, timm:NAME, torchvision:NAME or module:FILE.py:FUNCTION.",
+)
+_pool_size = click.option(
+    "--pool-size",
+    default=0,
+    metavar="N",
+    help="Look at a random sub-pool of N candidates in each query; 0: all.",
+)
 
 
 @cli.command()
@@ -131,7 +110,18 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
     metavar="DIR",
     help="Test images; default: 30% held out for each seed.",
 )
-@_training_options
+@_backbone
+@click.option(
+    "--image-size", type=int, metavar="PX", help="Side of the network's input; default: the backbone's own."
+)
+@click.option(
+    "--head",
+    default="logistic",
+    show_default=True,
+    metavar="NAME",
+    help="Classifier on the frozen features.",
+)
+@_pool_size
 @click.option("--fine-tune", is_flag=True, help="Train the whole network, as the seed article does (slow).")
 @click.option(
     "--stop-training",
@@ -203,11 +193,9 @@ def _compare(directory: Path, *, out: Path, **options: Any) -> None:
     help="Folder for labels and settings; default: DIR/.vizsla.",
 )
 @click.option("--strategy", default="margin", show_default=True, metavar="NAME")
-@click.option(
-    "--backbone", default="efficientnet_lite0", show_default=True, metavar="NAME", help="As for compare."
-)
+@_backbone
 @click.option("--batch", default=10, show_default=True, help="Labels between two refits of the model.")
-@click.option("--pool-size", default=0, metavar="N", help="Look at a random sub-pool of N images; 0: all.")
+@_pool_size
 @click.option("--annotator", default="me", show_default=True, help="Your name, kept with each label.")
 def label(directory: Path, **options: Any) -> None:
     """Label images in the terminal, the most useful ones first; stop and go on as you like."""
@@ -268,7 +256,7 @@ def _bars() -> Iterator[tuple[Progress, OnRound]]:
 @click.option("--labels", type=click.Path(path_type=Path), metavar="Y.npy", help="Their classes.")
 @click.option("-n", "n", required=True, type=int, help="How many rows to choose.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--pool-size", default=0, metavar="N", help="Look at a random sub-pool of N rows; 0: all.")
+@_pool_size
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of one row number per line.")
 def select(as_json: bool, **options: Any) -> None:
     """Choose rows of .npy arrays to label next, best first."""

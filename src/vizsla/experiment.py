@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,9 @@ from sklearn.model_selection import train_test_split
 from vizsla.caching import explain_write_errors, write_atomically
 from vizsla.curves import RULER, Comparison, LearningCurve
 from vizsla.data.indexed import IndexedDataset
-from vizsla.errors import BadOption, NotEnoughImages, OneClass
-from vizsla.learner import ActiveLearner, Model
+from vizsla.errors import BadOption, OneClass
+from vizsla.functional.metrics import accuracy
+from vizsla.learner import ActiveLearner, Model, check_budget
 from vizsla.models.backbones import DEFAULT, Backbone, load_backbone
 from vizsla.models.embed import embed
 from vizsla.models.finetune import FineTunedModel, PixelSet, Schedule
@@ -114,10 +116,10 @@ def compare(
     if seeds < 1:
         raise BadOption(f"--seeds must be at least 1, not {seeds}.")
     pool, held_out = _datasets(data, test, check=settings.fine_tune)
-    _check_budget(settings, _pool_size(pool, held_out))
+    check_budget(settings.budget, _pool_size(pool, held_out))
     backbone = load_backbone(settings.backbone, image_size=settings.image_size)
     arena = Arena(settings, pool, held_out, backbone, progress)
-    _check_budget(settings, arena.pool_size)
+    check_budget(settings.budget, arena.pool_size)
     shelf = Shelf(Path(out) if out is not None else None, arena.fingerprint)
     with shelf.locked():
         curves = list(_run_all(arena, shelf, names, seeds, on_round))
@@ -281,8 +283,7 @@ class Arena:
             return None
         model = self._model(0, split)
         model.fit(split.inputs, ids, np.array([split.pool.folder_label(i) for i in ids]), seed=0)
-        predicted = model.predict(split.test_inputs, np.arange(len(split.test))).argmax(axis=1)
-        return float((predicted == split.test.labels).mean())
+        return accuracy(model.predict(split.test_inputs, np.arange(len(split.test))), split.test.labels)
 
 
 class Shelf:
@@ -292,10 +293,12 @@ class Shelf:
         self._runs = out / "runs" if out is not None else None
         self._fingerprint = fingerprint
 
-    def locked(self) -> FileLock | _NoLock:
+    @contextmanager
+    def locked(self) -> Iterator[None]:
         """Held while the comparison runs: two at once in one folder would only get in each other's way."""
         if self._runs is None:
-            return _NoLock()
+            yield
+            return
         with explain_write_errors(self._runs):
             self._runs.mkdir(parents=True, exist_ok=True)
         self._check_settings()
@@ -306,7 +309,10 @@ class Shelf:
             raise BadOption(
                 f"another comparison is writing to {self._runs.parent}. Wait for it, or choose another --out."
             ) from None
-        return lock
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _check_settings(self) -> None:
         assert self._runs is not None
@@ -345,12 +351,6 @@ class Shelf:
         return found
 
 
-class _NoLock:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
 # ---------------------------------------------------------------- checks
 
 
@@ -381,14 +381,6 @@ def _datasets(
 
 def _pool_size(pool: IndexedDataset, test: IndexedDataset | None) -> int:
     return len(pool) if test is not None else len(pool) - round(TEST_SHARE * len(pool))
-
-
-def _check_budget(plan: Plan, pool: int) -> None:
-    if plan.budget > pool:
-        raise NotEnoughImages(
-            f"a budget of {plan.budget} labels is more than the pool of {pool} images. "
-            f"Use --budget {pool} or less, or add images."
-        )
 
 
 def _described(plan: Plan, arena: Arena, data: Any, seeds: int, ceiling: float | None) -> dict[str, Any]:

@@ -17,21 +17,12 @@ from vizsla.functional.metrics import evaluate
 from vizsla.models.backbones import DEFAULT, load_backbone
 from vizsla.models.frozen import FrozenModel
 from vizsla.oracle import CsvOracle, FilenameOracle, Oracle, TerminalOracle
-from vizsla.strategy.base import View, as_probs, strategies, sub_pool
+from vizsla.strategy.base import View, as_probs, check_enough, strategies, sub_pool
 from vizsla.types import Batch, Progress
 
 Ids = Int64[np.ndarray, " n"]
 Predict = Callable[[IndexedDataset, np.ndarray], Any]
 """(data set, image ids) → (n, C) class probabilities, by a model that the caller trains."""
-
-
-class Inputs(Protocol):
-    """What a model makes of a data set once: embeddings, or pixels on demand."""
-
-    @property
-    def ids(self) -> Ids: ...
-
-    def subset(self, ids: Ids) -> Inputs: ...
 
 
 class Model(Protocol):
@@ -122,11 +113,7 @@ class ActiveLearner:
             rule = strategies["random"]
         rng = self._rng("query")
         pool = self._readable_pool() if rule.needs else self.dataset.pool()
-        if n > len(pool):
-            raise NotEnoughImages(
-                f"asked for a batch of {n} images, but only {len(pool)} are unlabelled. "
-                f"Ask for {len(pool)} or fewer, or add images."
-            )
+        check_enough(n, len(pool))  # before anything is predicted
         candidates = sub_pool(pool, self.pool_size, rng) if rule.needs else pool
         probs = torch.from_numpy(np.ascontiguousarray(self.predict(candidates))) if rule.needs else None
         return rule.choose(View(candidates, probs, rule.name), n, rng)
@@ -208,11 +195,7 @@ class ActiveLearner:
         if batch < 1 or budget < 1 or (initial is not None and initial < 0):
             raise BadOption("budget and batch must be at least 1, and initial at least 0.")
         available = len(self.dataset.pool()) + len(self.dataset.labelled())
-        if budget > available:
-            raise NotEnoughImages(
-                f"a budget of {budget} labels is more than the pool of {available} images. "
-                f"Use --budget {available} or less, or add images."
-            )
+        check_budget(budget, available)
         if target is not None and test is None:
             raise BadOption("a target accuracy needs a test set. Give test=….")
 
@@ -248,6 +231,15 @@ class ActiveLearner:
 
     def _rng(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.round, {"query": 0, "fit": 1}[purpose]])
+
+
+def check_budget(budget: int, available: int) -> None:
+    """Raise NotEnoughImages when there are fewer images than the labels asked for."""
+    if budget > available:
+        raise NotEnoughImages(
+            f"a budget of {budget} labels is more than the pool of {available} images. "
+            f"Use --budget {available} or less, or add images."
+        )
 
 
 def _oracle(oracle: str | Oracle, dataset: IndexedDataset) -> Oracle:

@@ -79,13 +79,15 @@ def _features(embeddings: Any) -> np.ndarray:
 
 
 def _rows(features: np.ndarray | None, probs: torch.Tensor | None) -> int:
-    if features is None and probs is None:
-        raise BadArray("give embeddings=… (N, D) or probs=… (N, C): there is nothing to select from.")
-    if features is not None and probs is not None and len(features) != len(probs):
+    if features is None:
+        if probs is None:
+            raise BadArray("give embeddings=… (N, D) or probs=… (N, C): there is nothing to select from.")
+        return len(probs)
+    if probs is not None and len(features) != len(probs):
         raise BadArray(
             f"embeddings have {len(features)} rows but probs have {len(probs)}. Both must cover the same images."
         )
-    return len(features) if features is not None else len(probs)  # type: ignore[arg-type]
+    return len(features)
 
 
 def _labelled(labelled: Any, total: int) -> Int64[np.ndarray, " l"]:

@@ -69,15 +69,20 @@ class Strategy:
 
         Raises: NotEnoughImages when the view has fewer than n images; BadArray when a needed part is missing.
         """
-        if n > len(view.ids):
-            raise NotEnoughImages(
-                f"asked for a batch of {n} images, but only {len(view.ids)} are unlabelled. "
-                f"Ask for {len(view.ids)} or fewer, or add images."
-            )
+        check_enough(n, len(view.ids))
         for part in sorted(self.needs):
             if getattr(view, part) is None:
                 raise BadArray(f"strategy {self.name!r} needs {part}, which were not given. Pass {part}=….")
         return self.rule(view, n, rng)
+
+
+def check_enough(n: int, unlabelled: int) -> None:
+    """Raise NotEnoughImages when a batch of n cannot be had."""
+    if n > unlabelled:
+        raise NotEnoughImages(
+            f"asked for a batch of {n} images, but only {unlabelled} are unlabelled. "
+            f"Ask for {unlabelled} or fewer, or add images."
+        )
 
 
 class Strategies(Registry[Strategy]):
