@@ -8,6 +8,7 @@ classes.py    added, renamed, merged
 queue.py      rankings and leases
 answers.py    labels, counts
 undo.py       taking labels back
+overview.py   what changed; images by predicted class, cluster or status
 versions.py   models
 people.py     annotators and tokens
 schema.py     the tables; migrations/ brings a database to them
@@ -21,6 +22,8 @@ from vizsla.store.records import (
     Change,
     ClassChange,
     Counts,
+    Disagreement,
+    Group,
     Image,
     ImageClass,
     ImageFile,
@@ -28,9 +31,11 @@ from vizsla.store.records import (
     Label,
     Model,
     Published,
+    Pulse,
     Ranked,
     Rescanned,
     Saved,
+    Tile,
 )
 from vizsla.store.store import Store
 
@@ -40,6 +45,8 @@ __all__ = [
     "Change",
     "ClassChange",
     "Counts",
+    "Disagreement",
+    "Group",
     "Image",
     "ImageClass",
     "ImageFile",
@@ -47,8 +54,10 @@ __all__ = [
     "Label",
     "Model",
     "Published",
+    "Pulse",
     "Ranked",
     "Rescanned",
     "Saved",
     "Store",
+    "Tile",
 ]

@@ -7,6 +7,7 @@ once its commit has, so what is acknowledged is on disk. PostgreSQL does the sam
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Self, TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, OperationalError
@@ -177,6 +178,32 @@ class Database:
         """Count a table that has grown at once, for PostgreSQL plans badly until it knows."""
         if not self._is_sqlite:
             self.write(lambda conn: conn.execute(text(f"ANALYZE {table.name}")))
+
+    @contextmanager
+    def lead(self, role: str) -> Iterator[bool]:
+        """Whether nobody else has that role; it is ours until the context, or the process, ends."""
+        if self._is_sqlite:
+            lock = FileLock(Path(self.name).with_name(f".{role}.lock"))
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                lock.release()
+            return
+        key = int.from_bytes(hashlib.blake2b(role.encode(), digest_size=7).digest())
+        with self._writers.connect() as conn:  # the lock lives as long as this connection
+            got = bool(conn.execute(text(f"SELECT pg_try_advisory_lock({key})")).scalar())
+            conn.commit()
+            try:
+                yield got
+            finally:
+                if got:
+                    conn.execute(text(f"SELECT pg_advisory_unlock({key})"))
+                    conn.commit()
 
     def close(self) -> None:
         """Finish what is queued and let go of the database."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import datetime
+from itertools import count
 
 from sqlalchemy import Connection, Row, select, update
 
@@ -28,6 +29,17 @@ def set_token(conn: Connection, name: str, now: datetime) -> tuple[Annotator, st
     one = ensure(conn, name, now)
     conn.execute(update(annotators).where(annotators.c.id == one.id).values(token_hash=_hash(token)))
     return one, token
+
+
+def newcomer(conn: Connection, base: str, token: str, now: datetime) -> Annotator:
+    """Whose token it is, or a new annotator with it: `base`, or `base 2`, `base 3`, … where that is taken."""
+    if (known := by_token(conn, token)) is not None:
+        return known
+    taken = {one.name for one in listed(conn)}
+    free = next(name for n in count(1) if (name := base if n == 1 else f"{base} {n}") not in taken)
+    one = ensure(conn, free, now)
+    conn.execute(update(annotators).where(annotators.c.id == one.id).values(token_hash=_hash(token)))
+    return one
 
 
 def revoke(conn: Connection, name: str) -> None:

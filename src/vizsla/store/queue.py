@@ -79,6 +79,7 @@ def _write(conn: Connection, statement: Executable, rows: list[dict[str, Any]] |
 
 
 def _ranked(edition: int, rank: int, row: Ranked) -> dict[str, Any]:
+    class_id, prob = row.suggestion[0] if row.suggestion else (None, None)
     return {
         "edition": edition,
         "rank": rank,
@@ -87,6 +88,9 @@ def _ranked(edition: int, rank: int, row: Ranked) -> dict[str, Any]:
         "reason": row.reason,
         "audit": row.audit,
         "suggestion": row.suggestion,
+        "class_id": class_id,
+        "prob": prob,
+        "cluster": row.cluster,
     }
 
 

@@ -187,6 +187,60 @@ class Ranked:
     audit: bool = False
     """Drawn at random to measure accuracy: shown without a suggestion."""
     suggestion: Suggestion | None = None
+    """None where nobody may see one."""
+    cluster: int | None = None
+    """Which group of look-alikes it belongs to."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """An image in an overview, with what the model thinks of it."""
+
+    image_id: int
+    path: str
+    status: Status
+    label: str | None
+    suggestion: tuple[str, float] | None
+    cursor: str
+    """Where the page after this tile begins."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A part of the overview: a predicted class, a cluster or a status."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """An image that annotators answered differently."""
+
+    image_id: int
+    path: str
+    label: str | None
+    """What stands."""
+    answers: tuple[tuple[str, str], ...]
+    """Annotator and class name, oldest first."""
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What changes while people label and a trainer trains; two that are equal need no closer look."""
+
+    label_id: int
+    """The newest row of the table of labels."""
+    edition: int
+    """The ranking that claims follow; 0 before the first."""
+    model_version: int
+    """The newest model that is ready; 0 before the first."""
+    models: int
+    """The newest model of any state."""
+    class_change: int
+    """The newest change of classes."""
+    training: Any
+    """What the trainer says it does."""
 
 
 @dataclass(frozen=True)

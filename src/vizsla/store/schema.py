@@ -21,6 +21,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -214,7 +215,19 @@ ranking = Table(
     Column("reason", Text, nullable=False),
     Column("audit", Boolean, nullable=False),
     Column("suggestion", JSON(none_as_null=True)),
+    Column("class_id", _ID),  # the likeliest class and its probability, for the grid
+    Column("prob", Float),
+    Column("cluster", Integer),
     Index("ranking_image", "edition", "image_id", unique=True),
+    Index("ranking_class", "edition", "class_id", "prob"),
+    Index("ranking_cluster", "edition", "cluster"),
+)
+
+artifacts = Table(
+    "artifacts",  # the newest few trained heads
+    metadata,
+    Column("version", ForeignKey("models.version"), primary_key=True, autoincrement=False),
+    Column("content", LargeBinary, nullable=False),
 )
 
 settings = Table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select
 
-from vizsla.store import answers, catalogue, classes, people, queue, undo, versions
+from vizsla.store import answers, catalogue, classes, overview, people, queue, undo, versions
 from vizsla.store.database import Database, insert
 from vizsla.store.records import (
     Annotator,
@@ -19,6 +20,8 @@ from vizsla.store.records import (
     Change,
     ClassChange,
     Counts,
+    Disagreement,
+    Group,
     Image,
     ImageClass,
     ImageFile,
@@ -26,10 +29,12 @@ from vizsla.store.records import (
     Label,
     Model,
     Published,
+    Pulse,
     Ranked,
     Rescanned,
     Saved,
     State,
+    Tile,
 )
 from vizsla.store.schema import settings
 
@@ -242,7 +247,45 @@ class Store:
         with self._db.read() as conn:
             return answers.counts(conn)
 
+    # overview
+
+    def pulse(self) -> Pulse:
+        """What changes while people label and a trainer trains: cheap enough to ask several times a second."""
+        with self._db.read() as conn:
+            return overview.pulse(conn)
+
+    def groups(self, by: overview.By) -> tuple[Group, ...]:
+        """How the unanswered images part into predicted classes or clusters, or all images into statuses."""
+        with self._db.read() as conn:
+            return overview.groups(conn, by)
+
+    def tiles(self, by: overview.By, group: str, *, limit: int = 60, after: str | None = None) -> list[Tile]:
+        """Images of a group: surest first by class, else by id, from after the cursor of another tile.
+
+        Images whose label is to measure the model are left out while they have none, for they must be
+        answered without a suggestion.
+        """
+        with self._db.read() as conn:
+            return overview.tiles(conn, by, group, limit, after)
+
+    def tile(self, image_ids: Iterable[int]) -> dict[int, Tile]:
+        """Tiles of these images; those that are gone are left out."""
+        with self._db.read() as conn:
+            return overview.named(conn, list(image_ids))
+
+    def disagreements(self, limit: int = 100) -> list[Disagreement]:
+        """Images that annotators labelled differently, the newest first."""
+        with self._db.read() as conn:
+            return overview.disagreements(conn, limit)
+
     # models
+
+    def lead(self, role: str) -> AbstractContextManager[bool]:
+        """Try to be the only one in a role; the context is true where nobody else is, for as long as it lasts.
+
+        Ends with the process, however that ends.
+        """
+        return self._db.lead(role)
 
     def start_model(self, labels_used: int, head: str, backbone_key: str) -> Model:
         """Number a model whose training begins."""
@@ -267,7 +310,21 @@ class Store:
         with self._db.read() as conn:
             return versions.newest(conn)
 
+    def keep_artifact(self, version: int, content: bytes) -> None:
+        """Store what a model consists of; only the newest few are kept."""
+        self._db.write(lambda conn: versions.keep(conn, version, content))
+
+    def artifact(self, version: int) -> bytes | None:
+        """What a model consists of; None where it is not kept."""
+        with self._db.read() as conn:
+            return versions.content(conn, version)
+
     # people
+
+    def newcomer(self, base: str, token: str) -> Annotator:
+        """Whose token it is, or a new annotator of a free name with it."""
+        now = self._now()
+        return self._db.write(lambda conn: people.newcomer(conn, base, token, now))
 
     def annotator(self, name: str) -> Annotator:
         """The annotator of that name, made if there is none."""

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from vizsla.errors import UnknownName
 from vizsla.store.records import Model
-from vizsla.store.schema import models
+from vizsla.store.schema import artifacts, models
+
+_KEPT = 3  # trained heads of a few megabytes each
 
 
 def start(conn: Connection, labels_used: int, head: str, backbone_key: str, now: datetime) -> Model:
@@ -36,6 +38,20 @@ def finish(conn: Connection, version: int, metrics: Mapping[str, Any]) -> Model:
 def fail(conn: Connection, version: int, error: str) -> Model:
     """Note why a model came to nothing."""
     return _end(conn, version, {"state": "failed", "error": error})
+
+
+def keep(conn: Connection, version: int, content: bytes) -> None:
+    """Store what a model consists of, and forget all but the newest few."""
+    conn.execute(insert(artifacts).values(version=version, content=content))
+    conn.execute(delete(artifacts).where(artifacts.c.version <= version - _KEPT))
+
+
+def content(conn: Connection, version: int) -> bytes | None:
+    """What a model consists of; None where it was never kept, or is forgotten."""
+    found: bytes | None = conn.execute(
+        select(artifacts.c.content).where(artifacts.c.version == version)
+    ).scalar()
+    return found
 
 
 def _end(conn: Connection, version: int, values: dict[str, Any]) -> Model:

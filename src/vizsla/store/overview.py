@@ -1,0 +1,179 @@
+"""What a page shows beside the queue: what changed, images in groups, answers that differ."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Select, and_, exists, func, or_, select
+
+from vizsla.errors import BadOption
+from vizsla.store import classes as naming
+from vizsla.store import queue
+from vizsla.store.records import Disagreement, Group, Pulse, Tile
+from vizsla.store.schema import annotators, class_history, images, labels, models, ranking, rankings, settings
+
+By = Literal["class", "cluster", "status"]
+
+TRAINING = "training"
+"""The setting under which a trainer says what it does."""
+
+_STATUSES = ("unlabelled", "labelled", "skipped", "flagged")
+_THERE = images.c.state == "present"
+
+
+def pulse(conn: Connection) -> Pulse:
+    """What changes while people label and a trainer trains."""
+    newest = func.coalesce(func.max(models.c.version), 0)
+    ready = select(newest).where(models.c.state == "ready").scalar_subquery()
+    edition = select(func.coalesce(func.max(rankings.c.edition), 0)).where(
+        rankings.c.published_at.is_not(None)
+    )
+    row = conn.execute(
+        select(
+            select(func.coalesce(func.max(labels.c.id), 0)).scalar_subquery(),
+            edition.scalar_subquery(),
+            ready,
+            select(newest).scalar_subquery(),
+            select(func.coalesce(func.max(class_history.c.id), 0)).scalar_subquery(),
+        )
+    ).one()
+    said = conn.execute(select(settings.c.value).where(settings.c.key == TRAINING)).scalar()
+    return Pulse(*row, said)
+
+
+def groups(conn: Connection, by: By) -> tuple[Group, ...]:
+    """The parts of the overview with how many images each has; the largest first, classes by their keys."""
+    if by == "status":
+        query = select(images.c.status, func.count()).where(_THERE).group_by(images.c.status)
+        counts = {status: int(n) for status, n in conn.execute(query)}
+        return tuple(Group(status, counts.get(status, 0)) for status in _STATUSES)
+    column = ranking.c.class_id if by == "class" else ranking.c.cluster
+    rows = conn.execute(_ranked(conn, column, func.count()).where(column.is_not(None)).group_by(column)).all()
+    if by == "cluster":
+        return tuple(Group(str(n), int(size)) for n, size in sorted(rows, key=lambda row: (-row[1], row[0])))
+    root = naming.roots(conn)
+    sums = {one.name: 0 for one in naming.listed(conn)}
+    for class_id, size in rows:
+        sums[root[class_id].name] += int(size)
+    return tuple(Group(name, size) for name, size in sums.items())
+
+
+def tiles(conn: Connection, by: By, group: str, limit: int, after: str | None) -> list[Tile]:
+    """Images of one group from after the cursor."""
+    if by == "status":
+        if group not in _STATUSES:
+            raise BadOption(f"status {group!r} is none of {', '.join(_STATUSES)}.")
+        query = _all(conn).where(_THERE, images.c.status == group)
+        return _tiles(conn, _by_id(query, after).limit(limit))
+    query = _ranked(conn, *_COLUMNS)
+    if by == "cluster":
+        if not group.isdigit():
+            raise BadOption(f"{group!r} is no cluster. Take one of the groups that the answer names.")
+        return _tiles(conn, _by_id(query.where(ranking.c.cluster == int(group)), after).limit(limit))
+    wanted = naming.find(conn, group).id
+    members = [class_id for class_id, root in naming.roots(conn).items() if root.id == wanted]
+    query = query.where(ranking.c.class_id.in_(members))
+    if after is not None:
+        prob, image_id = _cursor(after)
+        later = and_(ranking.c.prob == prob, images.c.id > image_id)
+        query = query.where(or_(ranking.c.prob < prob, later))
+    return _tiles(conn, query.order_by(ranking.c.prob.desc(), images.c.id).limit(limit))
+
+
+def named(conn: Connection, image_ids: list[int]) -> dict[int, Tile]:
+    """Tiles of these images that are there."""
+    query = _all(conn).where(images.c.id.in_(image_ids), images.c.path.is_not(None))
+    return {tile.image_id: tile for tile in _tiles(conn, query)}
+
+
+_COLUMNS = (
+    images.c.id,
+    images.c.path,
+    images.c.status,
+    images.c.class_id.label("labelled_as"),
+    ranking.c.class_id.label("predicted"),
+    ranking.c.prob,
+)
+
+
+def _all(conn: Connection) -> Select[Any]:
+    """Every image, with its prediction in the current ranking where there is one."""
+    current = queue.published(conn)
+    edition = current.edition if current else 0
+    here = and_(ranking.c.edition == edition, ranking.c.image_id == images.c.id)
+    return select(*_COLUMNS).select_from(images.outerjoin(ranking, here))
+
+
+def _ranked(conn: Connection, *columns: Any) -> Select[Any]:
+    """Unanswered images of the current ranking, without random checks."""
+    current = queue.published(conn)
+    return (
+        select(*columns)
+        .select_from(ranking.join(images, images.c.id == ranking.c.image_id))
+        .where(ranking.c.edition == (current.edition if current else 0))
+        .where(_THERE, images.c.status == "unlabelled", ranking.c.audit.is_(False))
+    )
+
+
+def _by_id(query: Select[Any], after: str | None) -> Select[Any]:
+    query = query.order_by(images.c.id)
+    return query if after is None else query.where(images.c.id > _cursor(after)[1])
+
+
+def _cursor(text: str) -> tuple[float, int]:
+    prob, _, image_id = text.partition(":")
+    try:
+        return float(prob), int(image_id)
+    except ValueError:
+        raise BadOption(f"{text!r} is no cursor. Use the `next` of an earlier answer.") from None
+
+
+def _tiles(conn: Connection, query: Select[Any]) -> list[Tile]:
+    root = naming.roots(conn)
+    return [
+        Tile(
+            image_id=row.id,
+            path=row.path,
+            status=row.status,
+            label=None if row.labelled_as is None else root[row.labelled_as].name,
+            suggestion=None if row.predicted is None else (root[row.predicted].name, row.prob),
+            cursor=f"{row.prob or 0.0!r}:{row.id}",
+        )
+        for row in conn.execute(query)
+    ]
+
+
+def disagreements(conn: Connection, limit: int) -> list[Disagreement]:
+    """Images with answers of several classes, each the newest of its annotator and not taken back."""
+    void, later = labels.alias(), labels.alias()
+    newest = (
+        select(labels.c.image_id, labels.c.class_id, labels.c.id, annotators.c.name)
+        .join(annotators, annotators.c.id == labels.c.annotator_id)
+        .where(labels.c.status == "labelled", ~exists().where(void.c.undoes == labels.c.id))
+        .where(
+            ~exists().where(
+                later.c.image_id == labels.c.image_id,
+                later.c.annotator_id == labels.c.annotator_id,
+                later.c.id > labels.c.id,
+                later.c.status != "undone",
+            )
+        )
+    )
+    asked = newest.subquery()
+    several = (
+        select(asked.c.image_id, func.max(asked.c.id).label("last"))
+        .group_by(asked.c.image_id)
+        .having(func.count(asked.c.class_id.distinct()) > 1)
+        .order_by(func.max(asked.c.id).desc())
+        .limit(limit)
+    )
+    order = [row.image_id for row in conn.execute(several)]
+    root, tile = naming.roots(conn), named(conn, order)
+    given: dict[int, list[tuple[str, str]]] = {image_id: [] for image_id in order}
+    for row in conn.execute(newest.where(labels.c.image_id.in_(order)).order_by(labels.c.id)):
+        given[row.image_id].append((row.name, root[row.class_id].name))
+    return [
+        Disagreement(image_id, tile[image_id].path, tile[image_id].label, tuple(pairs))
+        for image_id, pairs in given.items()
+        if image_id in tile and len({name for _, name in pairs}) > 1
+    ]
