@@ -32,16 +32,26 @@ def scan(root: Path) -> tuple[str, ...]:
     Hidden files and folders are left out. Links to folders are followed, but never into a folder that
     the link itself lies in.
     """
+    return tuple(sorted(walk(root)))
+
+
+def walk(root: Path) -> Iterator[str]:
+    """What `scan` finds, one by one as the folder is read.
+
+    Raises: NoImages before the first where there is no such folder, after the last where there was none.
+    """
     root = Path(root)
     if not root.exists():
         raise NoImages(f"there is no folder {root}. Check the path.")
     if not root.is_dir():
         raise NoImages(f"{root} is a file. Give the folder that holds the images.")
-    paths = tuple(sorted(_walk(root, "", frozenset())))
-    if not paths:
+    found = False
+    for path in _walk(root, "", frozenset()):
+        found = True
+        yield path
+    if not found:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES))
         raise NoImages(f"no image in {root} or the folders below it. Vizsla reads {suffixes}.")
-    return paths
 
 
 def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:

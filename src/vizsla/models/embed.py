@@ -10,6 +10,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -58,8 +59,49 @@ def embed(
              lie side by side in the cache.
     Raises:  NoImages when none can be read; DiskFull; BadWeights when a feature is not a number.
     """
-    store = VectorStore((cache or cache_dir()) / "embeddings" / backbone.key, backbone.dim)
-    files = _Files(dataset, backbone.transform)
+    store = vector_store(backbone, cache)
+    paths = [Path(name) for name in dataset.image_filenames]
+    found = embed_files(paths, backbone, store, batch_size=batch_size, device=device, progress=progress)
+    if found.reasons and len(found.reasons) == len(dataset):
+        raise NoImages(
+            f"none of the {len(dataset)} images in {dataset.dir_path} can be read; "
+            f"{dataset.file_name(0)}: {found.reasons[0]} Replace the files, or give another folder."
+        )
+    dataset.mark_all_unreadable(found.reasons)
+    if progress:
+        progress(len(dataset), len(dataset))
+    ids = np.flatnonzero(found.rows >= 0).astype(np.int64)
+    return Embeddings(ids, store.read(found.rows[ids]), backbone.key, found.reasons)
+
+
+def vector_store(backbone: Backbone, cache: Path | None = None) -> VectorStore:
+    """Where the features of this backbone lie."""
+    return VectorStore((cache or cache_dir()) / "embeddings" / backbone.key, backbone.dim)
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Where the features of files lie; in the order of the files."""
+
+    shas: list[Sha | None]
+    """Content of each; None for a file that could not be opened."""
+    rows: Int64[np.ndarray, " n"]
+    """Row in the vector store, −1 where there is none."""
+    reasons: dict[int, str]
+    """Place in the list → why that file has no features."""
+
+
+def embed_files(
+    paths: Sequence[Path],
+    backbone: Backbone,
+    store: VectorStore,
+    *,
+    batch_size: int = 32,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> Embedded:
+    """Have the features of these files in the store, computing those of contents that it does not know."""
+    files = _Files(paths, backbone.transform)
     rows = store.find(files.shas)
     done = int((rows >= 0).sum())
     while missing := files.missing(rows):
@@ -68,13 +110,10 @@ def embed(
             store.append(shas, vectors)
             done += finished
             if progress:
-                progress(done, len(dataset))
+                progress(done, len(paths))
         rows = store.find(files.shas)
-    files.report(rows)
-    if progress:
-        progress(len(dataset), len(dataset))
-    ids = np.flatnonzero(rows >= 0).astype(np.int64)
-    return Embeddings(ids, store.read(rows[ids]), backbone.key, files.reasons)
+    files.explain(rows)
+    return Embedded(files.shas, rows, files.reasons)
 
 
 def _computed(
@@ -107,17 +146,16 @@ def forward(
 
 
 class _Files:
-    """The files of a data set by content: the hash of each, and why those without features have none.
+    """Files by content: the hash of each, and why those without features have none.
 
     A file is decoded from the very bytes that are hashed, so one that changes meanwhile cannot give its
     features to another content.
     """
 
-    def __init__(self, dataset: IndexedDataset, transform: Transform) -> None:
-        self.dataset = dataset
+    def __init__(self, paths: Sequence[Path], transform: Transform) -> None:
+        self.paths = paths
         self.transform = transform
-        self.paths = [Path(name) for name in dataset.image_filenames]
-        self.shas: list[Sha | None] = list(in_threads(hash_file, self.paths, ahead=256))
+        self.shas: list[Sha | None] = list(in_threads(hash_file, paths, ahead=256))
         self.reasons = {
             image: "the file cannot be opened" for image, sha in enumerate(self.shas) if sha is None
         }
@@ -160,11 +198,8 @@ class _Files:
             return hashlib.sha256(content).digest(), str(error)
         return hashlib.sha256(content).digest(), pixels
 
-    def report(self, rows: Int64[np.ndarray, " n"]) -> None:
-        """Tell the data set which images have no features.
-
-        Raises: NoImages when that is all of them.
-        """
+    def explain(self, rows: Int64[np.ndarray, " n"]) -> None:
+        """Find a reason for every file that has no features."""
         original = {self.shas[image]: image for image in self.reasons if self.shas[image]}
         for image in np.flatnonzero(rows < 0).tolist():
             if image not in self.reasons:
@@ -172,14 +207,8 @@ class _Files:
                 self.reasons[image] = (
                     "the cache gives back other features than were written"
                     if twin is None
-                    else f"same content as {self.dataset.file_name(twin)}, which is unreadable"
+                    else f"same content as {'/'.join(self.paths[twin].parts[-2:])}, which is unreadable"
                 )
-        if self.reasons and len(self.reasons) == len(self.dataset):
-            raise NoImages(
-                f"none of the {len(self.dataset)} images in {self.dataset.dir_path} can be read; "
-                f"{self.dataset.file_name(0)}: {self.reasons[0]} Replace the files, or give another folder."
-            )
-        self.dataset.mark_all_unreadable(self.reasons)
 
 
 class VectorStore:

@@ -200,6 +200,7 @@ def _images(conn: Connection, query: Select[Any]) -> list[Image]:
             row.problem,
             row.status,
             root[row.class_id].name if row.class_id is not None else None,
+            row.shuffle,
         )
         for row in conn.execute(query)
     ]

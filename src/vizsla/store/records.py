@@ -42,6 +42,8 @@ class Image:
     status: Status
     label: str | None
     """Class name as it is now, after renames and merges."""
+    shuffle: int
+    """Its place in a random order that is fixed once and for all."""
 
 
 @dataclass(frozen=True)
