@@ -44,21 +44,21 @@ class LogisticHead:
     def __init__(self, n_classes: int, inverse_strength: float = 30.0) -> None:
         self.n_classes = n_classes
         self.inverse_strength = inverse_strength
-        self._weights = np.zeros((n_classes, 0), np.float32)
-        self._bias = np.full(n_classes, -np.inf, np.float32)
+        self.weights = np.zeros((n_classes, 0), np.float32)
+        self.bias = np.full(n_classes, -np.inf, np.float32)
 
     def fit(self, vectors: Vectors, labels: Int64[np.ndarray, " n"]) -> None:
         rows = unit_rows(vectors)
         seen, codes = np.unique(labels, return_inverse=True)
         # scikit-learn gives two classes one weight vector; split over two, it costs half as much.
         strength = self.inverse_strength / 2 if len(seen) == 2 else self.inverse_strength
-        self._weights = np.zeros((self.n_classes, rows.shape[1]), np.float32)
-        self._bias = np.full(self.n_classes, -np.inf, np.float32)
+        self.weights = np.zeros((self.n_classes, rows.shape[1]), np.float32)
+        self.bias = np.full(self.n_classes, -np.inf, np.float32)
         with _threads.limit(limits=1):  # small matrices: threads only get in each other's way
-            self._weights[seen], self._bias[seen] = multinomial(rows, codes, strength)
+            self.weights[seen], self.bias[seen] = multinomial(rows, codes, strength)
 
     def predict(self, vectors: Vectors) -> Float[np.ndarray, "n c"]:
-        return softmax(unit_rows(vectors) @ self._weights.T + self._bias)
+        return softmax(unit_rows(vectors) @ self.weights.T + self.bias)
 
 
 def multinomial(

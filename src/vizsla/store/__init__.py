@@ -7,6 +7,7 @@ catalogue.py  images by content; rescans
 classes.py    added, renamed, merged
 queue.py      rankings and leases
 answers.py    labels, counts
+imports.py    answers given elsewhere
 undo.py       taking labels back
 overview.py   what changed; images by predicted class, cluster or status
 versions.py   models
@@ -27,6 +28,7 @@ from vizsla.store.records import (
     Image,
     ImageClass,
     ImageFile,
+    Imported,
     Item,
     Label,
     Model,
@@ -35,6 +37,7 @@ from vizsla.store.records import (
     Ranked,
     Rescanned,
     Saved,
+    TakenIn,
     Tile,
 )
 from vizsla.store.store import Store
@@ -50,6 +53,7 @@ __all__ = [
     "Image",
     "ImageClass",
     "ImageFile",
+    "Imported",
     "Item",
     "Label",
     "Model",
@@ -59,5 +63,6 @@ __all__ = [
     "Rescanned",
     "Saved",
     "Store",
+    "TakenIn",
     "Tile",
 ]

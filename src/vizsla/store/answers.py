@@ -76,7 +76,7 @@ def _rows(
     batch: UUID | None,
 ) -> list[dict[str, Any]]:
     class_ids = {
-        name: naming.find(conn, name).id for name in {_checked(answer) for answer in answers} if name
+        name: naming.find(conn, name).id for name in {checked(answer) for answer in answers} if name
     }
     held = _leases(conn, annotator_id, list(before))
     ranks = queue.published(conn)
@@ -110,7 +110,8 @@ def _rows(
     return rows
 
 
-def _checked(answer: Answer) -> str | None:
+def checked(answer: Answer) -> str | None:
+    """The answer's class name. Raises BadOption where status and label do not go together."""
     if answer.status not in _ANSWERS:
         raise BadOption(f"status {answer.status!r} is none of {', '.join(_ANSWERS)}.")
     if answer.status == "labelled" and not answer.label:

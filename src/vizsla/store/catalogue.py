@@ -156,6 +156,15 @@ def _set_state(conn: Connection, ids: list[int], state: State) -> None:
     conn.execute(update(images).where(images.c.id.in_(ids)).values(state=state))
 
 
+def hashes(conn: Connection, image_ids: Iterable[int]) -> dict[int, str]:
+    """The SHA-256 of these images, where it is known."""
+    found: dict[int, str] = {}
+    for chunk in batched(image_ids, _CHUNK):
+        query = select(images.c.id, images.c.sha256).where(images.c.id.in_(chunk), images.c.sha256.is_not(None))
+        found |= {row.id: row.sha256 for row in conn.execute(query)}
+    return found
+
+
 def set_hashes(conn: Connection, hashes: Mapping[int, str]) -> None:
     """Note the SHA-256 of images, as their first decode finds it."""
     for chunk in batched(sorted(hashes.items()), _CHUNK):

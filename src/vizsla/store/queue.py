@@ -130,11 +130,12 @@ def _by_rank(conn: Connection) -> Select[Any] | None:
     current = published(conn)
     if current is None:
         return None
+    chosen = "random" if current.model_version is None else "al"
     return (
         select(
             images.c.id,
             cast(ranking.c.rank, BigInteger).label("rank"),
-            case((ranking.c.audit, "audit"), else_="al").label("source"),
+            case((ranking.c.audit, "audit"), else_=chosen).label("source"),
             ranking.c.reason,
             case((ranking.c.audit, null()), else_=ranking.c.suggestion).label("suggestion"),
             literal(current.model_version, ranking.c.rank.type).label("model_version"),

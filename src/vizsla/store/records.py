@@ -119,6 +119,32 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Imported:
+    """An answer that was given elsewhere."""
+
+    annotator: str
+    """By name; made if there is none."""
+    answer: Answer
+    """Its class is added if there is none; its source is `import` where it names none."""
+    created_at: datetime | None = None
+    """None: now."""
+    suggestion: tuple[tuple[str, float], ...] = ()
+    """Class names with their probabilities, likeliest first; classes that the project lacks are left out."""
+
+
+@dataclass(frozen=True)
+class TakenIn:
+    """What an import wrote."""
+
+    new: int
+    """Answers written."""
+    known: tuple[UUID, ...]
+    """Keys that were there already."""
+    classes: tuple[str, ...]
+    """Names of the classes that were added."""
+
+
+@dataclass(frozen=True)
 class Saved:
     """The acknowledgement of an answer, the same however often it is asked for."""
 

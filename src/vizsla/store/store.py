@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select
 
-from vizsla.store import answers, catalogue, classes, overview, people, queue, undo, versions
+from vizsla.store import answers, catalogue, classes, imports, overview, people, queue, undo, versions
 from vizsla.store.database import Database, insert
 from vizsla.store.records import (
     Annotator,
@@ -25,6 +25,7 @@ from vizsla.store.records import (
     Image,
     ImageClass,
     ImageFile,
+    Imported,
     Item,
     Label,
     Model,
@@ -34,6 +35,7 @@ from vizsla.store.records import (
     Rescanned,
     Saved,
     State,
+    TakenIn,
     Tile,
 )
 from vizsla.store.schema import settings
@@ -124,6 +126,11 @@ class Store:
         with self._db.read() as conn:
             return catalogue.listed(conn, state, after, limit)
 
+    def hashes(self, image_ids: Iterable[int]) -> dict[int, str]:
+        """The SHA-256 of these images, of those that have been decoded."""
+        with self._db.read() as conn:
+            return catalogue.hashes(conn, image_ids)
+
     def set_hashes(self, hashes: Mapping[int, str]) -> None:
         """Note the SHA-256 of images, as their first decode finds it."""
         self._db.write(lambda conn: catalogue.set_hashes(conn, hashes))
@@ -138,6 +145,11 @@ class Store:
         """The classes one can answer with, in the order of their keys."""
         with self._db.read() as conn:
             return classes.listed(conn)
+
+    def class_names(self) -> dict[int, str]:
+        """Id of every class there ever was → its name now, after renames and merges."""
+        with self._db.read() as conn:
+            return {class_id: one.name for class_id, one in classes.roots(conn).items()}
 
     def add_classes(self, names: Iterable[str]) -> tuple[ImageClass, ...]:
         """Add those that are not there yet; returns the named classes in order."""
@@ -212,6 +224,17 @@ class Store:
         return self._db.write(
             lambda conn: answers.give(conn, annotator_id, batch, now, now + self._lease, mark)
         )
+
+    def import_labels(
+        self, rows: Sequence[Imported], progress: Callable[[int, int], None] | None = None
+    ) -> TakenIn:
+        """Append answers that were given elsewhere, in their order, all or none; each comes to stand.
+
+        Args:
+            progress: called with (done, total) before anything is on disk, and perhaps from another thread.
+        """
+        now = self._now()
+        return self._db.write(lambda conn: imports.take_in(conn, rows, now, progress))
 
     def undo(self, annotator_id: int, key: UUID | None = None) -> Change:
         """Take back the annotator's newest answer that stands; the next claim shows its image first.

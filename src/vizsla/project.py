@@ -1,0 +1,217 @@
+"""A project: a folder of images, and the store that remembers what people said of them. Never loads torch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import NAMESPACE_URL, uuid5
+
+import platformdirs
+
+from vizsla.data.sources import class_folder, folder_classes, walk
+from vizsla.errors import BadOption, NoImages
+from vizsla.store import Answer, ImageFile, Rescanned, Store
+
+HOME = ".vizsla"
+"""Where a project lies by default, inside its image folder."""
+
+FOLDERS = "folders"
+"""Annotator of labels that were read off class folders."""
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a project is labelled; remembered from one start to the next."""
+
+    strategy: str = "margin"
+    backbone: str = "efficientnet_lite0"
+    image_size: int | None = None
+    audit: float = 0.1
+    """Share of random checks once there are thirty; 0: none, and no accuracy is shown."""
+    target: float | None = None
+    """Accuracy that is good enough, as a fraction."""
+    budget: int | None = None
+    """Labels that the person is ready to give."""
+    guidelines: str = ""
+    """What annotators should know, shown on the page."""
+
+
+class Project:
+    """Images, store and settings in one hand. Close it, or use it as a context."""
+
+    def __init__(self, store: Store, images: Path, address: str) -> None:
+        self.store = store
+        self.images = images
+        self.address = address
+        """Folder or database URL, by which another process opens the same project."""
+
+    @classmethod
+    def open(cls, address: str | Path | None, images: Path | None = None) -> Self:
+        """Open a project, made if it is not there.
+
+        Args:    address: a folder or a database URL; by default `.vizsla` in the image folder, or, where
+                 nobody may write there, a folder of this person's own.
+                 images: the image folder; by default the one that the project remembers.
+        Raises:  NoImages for an image folder that is not there; BadOption where no image folder is known.
+        """
+        if address is None:
+            if images is None:
+                raise BadOption("give the folder of the images, or --project.")
+            address = default_home(images)
+        where = str(address)
+        if images is None and "://" not in where and not (Path(where) / "project.db").exists():
+            raise BadOption(f"there is no project in {where}. Start one with: vizsla label DIR --project {where}")
+        if images is not None and not images.is_dir():
+            next(walk(images), None)  # says what is wrong
+        store = Store.open(address)
+        try:
+            return cls(store, _settle_images(store, where, images), where)
+        except BaseException:
+            store.close()
+            raise
+
+    def close(self) -> None:
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """What people call it: the name of the image folder."""
+        return self.images.resolve().name
+
+    def path(self, file_name: str) -> Path:
+        """Where an image of the catalogue lies."""
+        return self.images / file_name
+
+    # settings
+
+    @property
+    def settings(self) -> Settings:
+        known = {field.name for field in fields(Settings)}
+        kept: Mapping[str, object] = self.store.setting("settings", {})
+        return Settings(**{name: value for name, value in kept.items() if name in known})  # type: ignore[arg-type]
+
+    def change(self, **given: object) -> Settings:
+        """Remember the settings that are not None.
+
+        Raises: BadOption for a value that makes no sense.
+        """
+        new = Settings(**asdict(self.settings) | {name: v for name, v in given.items() if v is not None})
+        if not 0 <= new.audit <= 1:
+            raise BadOption(f"a share of {new.audit} random checks makes no sense. Use 0 to 1; 0.1 is usual.")
+        if new.target is not None and not 0 < new.target < 1:
+            raise BadOption(f"a target accuracy of {new.target} makes no sense. Use a fraction such as 0.9.")
+        if new != self.settings:
+            self.store.set_setting("settings", asdict(new))
+        return new
+
+    def add_classes(self, given: Sequence[str]) -> None:
+        """Add the given classes; where there are none at all, those of the class folders."""
+        if given:
+            self.store.add_classes(given)
+        elif not self.store.classes() and (names := self._folder_names()):
+            self.store.add_classes(names)
+
+    def _folder_names(self) -> Sequence[str]:
+        found = folder_classes(f"{name}/" for name in self._class_folders())
+        folders = set(found.labels.values()) if found else set()
+        return [name for label, name in enumerate(found.names) if label in folders] if found else []
+
+    def _class_folders(self) -> list[str]:
+        entries = (entry for entry in os.scandir(self.images) if entry.is_dir())
+        return sorted(entry.name for entry in entries if _holds_images(self.images / entry.name))
+
+    # images
+
+    def files(self) -> Iterator[ImageFile]:
+        """Every image file there is now, as the folder is read. Raises NoImages where there is none."""
+        for name in walk(self.images):
+            try:
+                about = self.path(name).stat()
+            except OSError:
+                continue  # gone between two looks
+            yield ImageFile(name, about.st_size, about.st_mtime_ns)
+
+    def scan(self) -> Rescanned:
+        """Bring the catalogue in line with the folder; on the first scan images may be claimed as it runs."""
+        if not self.store.images(limit=1):
+            return Rescanned(self.store.add_images(self.files()), 0, 0, 0, 0)
+        return self.store.rescan(self.files(), self.digest)
+
+    def digest(self, file_name: str) -> str | None:
+        """SHA-256 of a file in hex; None where it cannot be read."""
+        try:
+            with self.path(file_name).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return None
+
+    def take_folder_labels(self) -> int:
+        """Label the unanswered images by their class folders, as imports; returns how many."""
+        present = [image for image in self.store.images(state="present") if image.path]
+        known = folder_classes(image.path for image in present if image.path)
+        if known is None:
+            return 0
+        names = {folder: known.names[label] for folder, label in known.labels.items()}
+        self.store.add_classes(dict.fromkeys(names[folder] for folder in sorted(names)))
+        answers = [
+            Answer(image.id, names[folder], source="import", key=uuid5(NAMESPACE_URL, f"folder:{image.path}"))
+            for image in present
+            if image.status == "unlabelled" and (folder := class_folder(image.path or "")) in names
+        ]
+        me = self.store.annotator(FOLDERS).id
+        for start in range(0, len(answers), _CHUNK):
+            self.store.label_batch(me, answers[start : start + _CHUNK])
+        return len(answers)
+
+
+def default_home(images: Path) -> Path:
+    """`.vizsla` in the image folder; where nobody may write there, a folder of this person's own."""
+    inside = images / HOME
+    if (inside / "project.db").exists() or os.access(images, os.W_OK):
+        return inside
+    mark = hashlib.sha256(str(images.resolve()).encode(errors="surrogateescape")).hexdigest()[:8]
+    return Path(platformdirs.user_data_dir("vizsla", appauthor=False)) / f"{images.resolve().name}-{mark}"
+
+
+def _settle_images(store: Store, address: str, images: Path | None) -> Path:
+    """The image folder, remembered; a path relative to the project, so that both may move together."""
+    kept = store.setting("images")
+    home = None if "://" in address else Path(address).resolve()
+    if images is None:
+        if kept is None:
+            raise BadOption(f"the project {address} knows no image folder yet. Give it: vizsla label DIR.")
+        found = Path(kept) if home is None else home / kept
+        return Path(os.path.normpath(found))
+    whole = images.resolve()
+    new = str(whole) if home is None or not home.is_relative_to(whole) else os.path.relpath(whole, home)
+    if kept != new:
+        if kept is not None and store.images(limit=1):
+            before = Path(os.path.normpath(home / kept)) if home else Path(kept)
+            if before != whole and before.is_dir():
+                raise BadOption(
+                    f"the project {address} belongs to the images in {before}. Use another --project for {images}."
+                )
+        store.set_setting("images", new)
+    return whole
+
+
+def _holds_images(folder: Path) -> bool:
+    try:
+        return next(walk(folder), None) is not None
+    except NoImages:
+        return False

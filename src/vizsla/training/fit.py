@@ -1,0 +1,229 @@
+"""From labels to a head, honest probabilities, and an order in which to label the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+
+from vizsla import monitor
+from vizsla.models.heads import LogisticHead
+from vizsla.store import Ranked
+from vizsla.strategy.base import View, strategies
+from vizsla.training.bundle import Bundle
+from vizsla.training.pool import Known, Rows
+
+_FOLDS = 10
+_LEAVE_ONE_OUT = 40  # with so few labels each counts, and a fit takes no time
+_SUGGESTED = 5
+_RANKED = 20_000  # images of a ranking at most; the rest follows in random order
+_RESERVE = 30  # next checks that nobody may see a suggestion for
+
+Probs = Float[np.ndarray, "n c"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A head and what it thinks of every row."""
+
+    bundle: Bundle
+    probs: Probs
+    """Of all rows, calibrated; a labelled row's are those of heads that never saw its label."""
+    labelled: Int64[np.ndarray, " l"]
+    """Rows that have a label."""
+    labels: Int64[np.ndarray, " l"]
+    """Their class numbers."""
+
+    @property
+    def held_out(self) -> Float[np.ndarray, "l c"]:
+        """Probabilities of the labelled rows, each made without its label."""
+        return self.probs[self.labelled]
+
+
+def fit(rows: Rows, known: Known, *, about: Mapping[str, object], seed: int = 0) -> Fitted:
+    """Fit a head on all labels, and others without each label in turn to be honest about it."""
+    image_ids = [image_id for image_id in known.label_of]
+    labelled = np.sort(rows.of(image_ids))
+    labels = np.array([known.label_of[int(image_id)] for image_id in rows.ids[labelled]], np.int64)
+    c = len(known.classes)
+    points = rows.coordinates[labelled]
+    held_out = out_of_fold(points, labels, c, seed=seed)
+    temperature = monitor.calibrate(held_out, labels)
+    head = _head(points, labels, c)
+    bundle = Bundle(known.classes, rows.axes, head.weights, head.bias, temperature, about)
+    probs = bundle.predict_coordinates(rows.coordinates)
+    probs[labelled] = monitor.with_temperature(held_out, temperature)
+    return Fitted(bundle, probs, labelled, labels)
+
+
+def _head(points: Float[np.ndarray, "l r"], labels: Int64[np.ndarray, " l"], c: int) -> LogisticHead:
+    head = LogisticHead(c)
+    head.fit(points, labels)
+    return head
+
+
+def out_of_fold(
+    points: Float[np.ndarray, "l r"], labels: Int64[np.ndarray, " l"], c: int, *, seed: int = 0
+) -> Float[np.ndarray, "l c"]:
+    """Probabilities of each labelled row by a head that was not given its fold; folds share out each class."""
+    folds = len(labels) if len(labels) <= _LEAVE_ONE_OUT else _FOLDS
+    order = np.random.default_rng(seed).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    fold = np.empty(len(labels), np.int64)
+    fold[order] = np.arange(len(labels)) % folds
+    probs = np.empty((len(labels), c), np.float32)
+    for k in range(folds):
+        out = fold == k
+        probs[out] = _head(points[~out], labels[~out], c).predict(points[out])
+    return probs
+
+
+@dataclass(frozen=True, eq=False)
+class Checks:
+    """The random checks: the first part of the audit order in which every image has been asked for."""
+
+    rows: Int64[np.ndarray, " m"]
+    """Rows that got a label."""
+    open: Int64[np.ndarray, " k"]
+    """Rows that were skipped."""
+    waiting: Int64[np.ndarray, " w"]
+    """Unanswered rows, the next check first."""
+
+
+def checks(rows: Rows, known: Known) -> Checks:
+    """Where the random checks stand. Flagged images are no part of what is measured."""
+    status = np.zeros(len(rows.ids), np.int64)
+    status[rows.of(list(known.skipped))] = 2
+    status[rows.of(list(known.flagged))] = 3
+    status[rows.of(list(known.label_of))] = 1
+    in_order = status[rows.audit_order]
+    unanswered = np.flatnonzero(in_order == 0)
+    done = rows.audit_order[: unanswered[0] if len(unanswered) else len(in_order)]
+    blind = np.array([int(rows.ids[row]) not in known.shown for row in done], bool)
+    return Checks(
+        done[(status[done] == 1) & blind], done[status[done] == 2], rows.audit_order[unanswered]
+    )
+
+
+def accuracy(fitted: Fitted, found: Checks) -> monitor.Accuracy | None:
+    """How often the head is right on the whole catalogue, measured on the random checks."""
+    confidence = fitted.probs.max(axis=1)
+    guess = fitted.probs.argmax(axis=1)
+    truth = np.full(len(guess), -1)
+    truth[fitted.labelled] = fitted.labels
+    return monitor.audited_accuracy(
+        confidence, confidence[found.rows], guess[found.rows] == truth[found.rows], confidence[found.open]
+    )
+
+
+def rank(
+    rows: Rows, fitted: Fitted, known: Known, found: Checks, *, strategy: str, audit: float, clusters: Int64[np.ndarray, " n"], seed: int
+) -> list[Ranked]:
+    """The unanswered images, best first, with random checks mixed in."""
+    answered = np.zeros(len(rows.ids), bool)
+    answered[rows.of([*known.label_of, *known.skipped, *known.flagged])] = True
+    candidates = np.flatnonzero(~answered)
+    if not len(candidates):
+        return []
+    seen = np.unique(fitted.labels)  # a class without labels has no probability to be unsure about
+    probs = fitted.probs[np.ix_(candidates, seen)]
+    view = View(candidates, torch.from_numpy(probs / probs.sum(axis=1, keepdims=True)), strategy)
+    rng = np.random.default_rng([seed, len(fitted.labels)])
+    batch = strategies[strategy].choose(view, min(len(candidates), _RANKED), rng)
+    score = dict(zip(batch.ids.tolist(), batch.scores.tolist(), strict=True))
+    done = len(found.rows) + len(found.open)
+    share = _share(audit, done)
+    wanted = math.ceil(share * min(len(batch.ids), 2000))  # no person labels more between two models
+    order, marks = monitor.interleave(batch.ids, found.waiting[:wanted], share, since=known.since_check)
+    blind = set(found.waiting[: wanted + _RESERVE].tolist()) if share else set()
+    top = np.argsort(-fitted.probs, axis=1, kind="stable")[:, :_SUGGESTED]
+    return [
+        Ranked(
+            int(rows.ids[row]),
+            float(score.get(row, 0.0)),
+            "random check" if mark else _reason(batch.strategy, fitted.probs[row], top[row], known.classes),
+            bool(mark),
+            None if mark or row in blind else _suggestion(fitted.probs[row], top[row], known.class_ids),
+            int(clusters[row]) if len(clusters) else None,
+        )
+        for row, mark in zip(order.tolist(), marks.tolist(), strict=True)
+    ]
+
+
+def _share(audit: float, done: int) -> float:
+    """Part of the queue that are random checks; the person's own share replaces the usual tenth."""
+    if audit == 0:
+        return 0.0
+    return max(audit, monitor.audit_share(done)) if done < monitor.CHECKS_TO_FORECAST else audit
+
+
+def cold(rows: Rows, known: Known, clusters: Int64[np.ndarray, " n"]) -> list[Ranked]:
+    """The order without a model: that of the random checks, so that the first labels measure accuracy too."""
+    answered = set(rows.of([*known.label_of, *known.skipped, *known.flagged]).tolist())
+    order = [row for row in rows.audit_order.tolist() if row not in answered][:_RANKED]
+    return [
+        Ranked(int(rows.ids[row]), 0.0, "random", cluster=int(clusters[row]) if len(clusters) else None)
+        for row in order
+    ]
+
+
+def _reason(strategy: str, probs: Float[np.ndarray, " c"], top: Int64[np.ndarray, " k"], names: tuple[str, ...]) -> str:
+    if strategy == "random":
+        return "random"
+    return f"unsure: {names[top[0]]} or {names[top[1]]}"
+
+
+def _suggestion(
+    probs: Float[np.ndarray, " c"], top: Iterable[int], class_ids: tuple[int, ...]
+) -> tuple[tuple[int, float], ...]:
+    return tuple((class_ids[n], round(float(probs[n]), 4)) for n in top if probs[n] > 0)
+
+
+def find_clusters(coordinates: Float[np.ndarray, "n r"], k: int, *, seed: int = 0) -> Int64[np.ndarray, " n"]:
+    """Groups of look-alikes, by k-means; numbered from the largest."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    k = min(k, len(coordinates))
+    found = MiniBatchKMeans(k, n_init=3, batch_size=1024, random_state=seed).fit_predict(coordinates[:, :64])
+    by_size = np.argsort(-np.bincount(found, minlength=k), kind="stable")
+    number = np.empty(k, np.int64)
+    number[by_size] = np.arange(k)
+    return number[found]
+
+
+def forecast(rows: Rows, fitted: Fitted, found: Checks, *, seed: int = 0) -> monitor.Forecast:
+    """What more labels would bring, from heads on nested parts of today's labels, all asked the same checks.
+
+    The labels of the checks themselves are left out of every part.
+    """
+    trained = np.setdiff1d(fitted.labelled, found.rows)
+    if len(found.rows) < monitor.CHECKS_TO_FORECAST or len(trained) < 2 * len(fitted.bundle.classes):
+        return monitor.Forecast()
+    label_of = np.full(len(rows.ids), -1)
+    label_of[fitted.labelled] = fitted.labels
+    order = np.random.default_rng(seed).permutation(trained)
+    sizes = np.unique(np.round(np.linspace(0.4, 1.0, 7) * len(order)).astype(int))
+    right = []
+    for size in sizes:
+        part = order[:size]
+        head = _head(rows.coordinates[part], label_of[part], len(fitted.bundle.classes))
+        right.append(head.predict(rows.coordinates[found.rows]).argmax(axis=1) == label_of[found.rows])
+    return monitor.forecast(sizes, np.array(right))
+
+
+def confusion(fitted: Fitted) -> dict[str, object]:
+    """What was answered against what heads that did not know the answer say; and recall by class."""
+    c = len(fitted.bundle.classes)
+    counts = np.zeros((c, c), np.int64)
+    np.add.at(counts, (fitted.labels, fitted.held_out.argmax(axis=1)), 1)
+    totals = counts.sum(axis=1)
+    return {
+        "classes": list(fitted.bundle.classes),
+        "counts": counts.tolist(),
+        "recall": [counts[n, n] / totals[n] if totals[n] else None for n in range(c)],
+    }
+

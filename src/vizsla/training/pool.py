@@ -1,0 +1,136 @@
+"""The images of a project that can be learned from, and their features. Row = position in the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Float16, Int64
+
+from vizsla.functional.geometry import PrincipalAxes, principal_axes
+from vizsla.models.backbones import Backbone
+from vizsla.models.embed import VectorStore, embed_files
+from vizsla.project import Project
+from vizsla.store import Image
+
+_AXES_GROWTH = 1.1  # the axes are found anew once the pool has grown by a tenth
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What is known of n embedded images. All arrays share their order."""
+
+    ids: Int64[np.ndarray, " n"]
+    """Image ids, ascending."""
+    audit_order: Int64[np.ndarray, " n"]
+    """Rows in the order in which random checks are drawn."""
+    vectors: Float16[np.ndarray, "n d"]
+    coordinates: Float[np.ndarray, "n r"]
+    """On the principal axes of the pool."""
+    axes: PrincipalAxes
+
+    def of(self, image_ids: Sequence[int]) -> Int64[np.ndarray, " m"]:
+        """Row of each image; those not in the pool are left out."""
+        wanted = np.asarray(image_ids, np.int64)
+        places = np.searchsorted(self.ids, wanted)
+        there = places < len(self.ids)
+        there[there] = self.ids[places[there]] == wanted[there]
+        return places[there]
+
+
+@dataclass(eq=False)
+class Pool:
+    """Follows the catalogue, has new images embedded piece by piece, and hands out the rows."""
+
+    project: Project
+    backbone: Backbone
+    vectors: VectorStore
+    todo: list[Image] = field(default_factory=list)
+    """Images without features, the most wanted first."""
+    _row_of: dict[int, int] = field(default_factory=dict)
+    _shuffle: dict[int, int] = field(default_factory=dict)
+    _rows: Rows | None = None
+
+    def refresh(self) -> None:
+        """Look at the catalogue again: images may have come, gone or changed their content."""
+        images = self.project.store.images(state="present")
+        shas = [bytes.fromhex(image.sha256) if image.sha256 else None for image in images]
+        rows = self.vectors.find(shas)
+        self._shuffle = {image.id: image.shuffle for image in images}
+        row_of = {image.id: row for image, row in zip(images, rows.tolist(), strict=True) if row >= 0}
+        missing = (image for image, row in zip(images, rows.tolist(), strict=True) if row < 0)
+        self.todo = sorted(missing, key=lambda image: (image.status == "unlabelled", image.shuffle))
+        if row_of != self._row_of:
+            self._row_of, self._rows = row_of, None
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    def embed(self, count: int) -> None:
+        """Embed the next images, note their content hashes, and take the unreadable ones out of the queue."""
+        batch, self.todo = self.todo[:count], self.todo[count:]
+        paths = [self.project.path(image.path or "") for image in batch]
+        found = embed_files(paths, self.backbone, self.vectors)
+        hashes: dict[int, str] = {}
+        for image, sha, row in zip(batch, found.shas, found.rows.tolist(), strict=True):
+            if row >= 0 and sha is not None:
+                if image.sha256 in (None, sha.hex()):
+                    hashes[image.id] = sha.hex()
+                    self._row_of[image.id] = row  # else the file was replaced: a rescan makes it a new image
+        for place, reason in found.reasons.items():
+            if paths[place].exists():  # one that is gone is missing, not unreadable: the next scan says so
+                self.project.store.set_unreadable(batch[place].id, reason)
+        self.project.store.set_hashes(hashes)
+        self._rows = None
+
+    def rows(self) -> Rows:
+        """What can be learned from now."""
+        if self._rows is None:
+            ids = np.array(sorted(self._row_of), np.int64)
+            vectors = self.vectors.read(np.array([self._row_of[i] for i in ids.tolist()], np.int64))
+            shuffle = np.array([self._shuffle[i] for i in ids.tolist()], np.int64)
+            axes = self._axes(vectors)
+            self._rows = Rows(ids, np.argsort(shuffle, kind="stable"), vectors, axes(vectors), axes)
+        return self._rows
+
+    def _axes(self, vectors: Float16[np.ndarray, "n d"]) -> PrincipalAxes:
+        kept = getattr(self, "_kept_axes", None)
+        if kept is None or len(vectors) > _AXES_GROWTH * kept[0] or len(vectors) < kept[0]:
+            kept = self._kept_axes = len(vectors), principal_axes(vectors)
+        axes: PrincipalAxes = kept[1]
+        return axes
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The answers that stand, by image."""
+
+    label_of: Mapping[int, int]
+    """Image id → class number."""
+    skipped: frozenset[int]
+    flagged: frozenset[int]
+    shown: frozenset[int]
+    """Images whose label was given with a suggestion in sight."""
+    classes: tuple[str, ...]
+    class_ids: tuple[int, ...]
+    """Id of each class in the store."""
+    since_check: int | None
+    """Answers since the last random check; None before the first."""
+
+
+def known(project: Project) -> Known:
+    """Read the answers of a project as they stand now."""
+    classes = project.store.classes()
+    number = {one.name: n for n, one in enumerate(classes)}
+    labels = project.store.labels()
+    by_status = {status: frozenset(x.image_id for x in labels if x.status == status) for status in ("skipped", "flagged")}
+    return Known(
+        {x.image_id: number[x.label] for x in labels if x.label is not None and x.label in number},
+        by_status["skipped"],
+        by_status["flagged"],
+        frozenset(x.image_id for x in labels if x.suggestion_shown),
+        tuple(one.name for one in classes),
+        tuple(one.id for one in classes),
+        next((n for n, x in enumerate(labels) if x.source in ("audit", "random")), None),
+    )

@@ -1,0 +1,77 @@
+"""What a person should look at again: suspected label errors, and images that are nearly the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vizsla.training.fit import Fitted
+from vizsla.training.pool import Known, Rows
+
+_MOST = 300
+_ALIKE = 0.95  # cosine on the principal axes; of 1,142 dogs only recompressed or mirrored copies reach it
+_LOOKED_AT = 4000  # labelled images compared with all others
+_ROWS_AT_ONCE = 512
+
+
+def label_errors(fitted: Fitted, rows: Rows) -> list[dict[str, Any]]:
+    """Labelled images whose answer the other labels contradict, the least believable first.
+
+    Source: self-confidence, as ranked by cleanlab (Kuan and Mueller 2022, arXiv:2207.03061).
+    """
+    from cleanlab.rank import get_label_quality_scores
+
+    seen = np.unique(fitted.labels)
+    if len(seen) < 2:
+        return []
+    probs = fitted.held_out[:, seen].astype(np.float64)
+    probs /= probs.sum(axis=1, keepdims=True)
+    codes = np.searchsorted(seen, fitted.labels)
+    quality = get_label_quality_scores(codes, probs, method="self_confidence")
+    guess = probs.argmax(axis=1)
+    suspects = [n for n in np.argsort(quality, kind="stable").tolist() if guess[n] != codes[n]]
+    names = fitted.bundle.classes
+    return [
+        {
+            "image": int(rows.ids[fitted.labelled[n]]),
+            "label": names[fitted.labels[n]],
+            "suggestion": [names[seen[guess[n]]], round(float(probs[n, guess[n]]), 4)],
+            "score": round(1.0 - float(quality[n]), 4),
+        }
+        for n in suspects[:_MOST]
+    ]
+
+
+def near_duplicates(rows: Rows, known: Known) -> list[dict[str, Any]]:
+    """Pairs of a labelled image and another that is nearly the same; those of different labels first."""
+    labelled = np.sort(rows.of(list(known.label_of)))[-_LOOKED_AT:]
+    if not len(labelled):
+        return []
+    unit = rows.coordinates / np.maximum(np.linalg.norm(rows.coordinates, axis=1, keepdims=True), 1e-12)
+    pairs: dict[tuple[int, int], float] = {}
+    for start in range(0, len(labelled), _ROWS_AT_ONCE):
+        part = labelled[start : start + _ROWS_AT_ONCE]
+        cosines = unit[part] @ unit.T
+        cosines[np.arange(len(part)), part] = -1.0
+        for a, b in zip(*np.nonzero(cosines >= _ALIKE), strict=True):
+            pairs[_ordered(int(part[a]), int(b))] = float(cosines[a, b])
+    found = [_pair(rows, known, a, b, cosine) for (a, b), cosine in pairs.items()]
+    found.sort(key=lambda pair: (not pair["differ"], -pair["score"]))
+    return found[:_MOST]
+
+
+def _ordered(a: int, b: int) -> tuple[int, int]:
+    return (a, b) if a < b else (b, a)
+
+
+def _pair(rows: Rows, known: Known, a: int, b: int, cosine: float) -> dict[str, Any]:
+    first, second = int(rows.ids[a]), int(rows.ids[b])
+    labels = [known.label_of.get(image) for image in (first, second)]
+    return {
+        "image": first,
+        "other": second,
+        "differ": None not in labels and labels[0] != labels[1],
+        "score": round(cosine, 4),
+    }
+

@@ -1,0 +1,301 @@
+"""`Trainer`: the one process of a project that loads torch. Embeds, fits, ranks, publishes, and says so.
+
+It keeps nothing that cannot be found again: kill it at any moment, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from jaxtyping import Int64
+
+from vizsla import monitor
+from vizsla.errors import VizslaError
+from vizsla.models.backbones import load_backbone
+from vizsla.models.embed import vector_store
+from vizsla.project import Project
+from vizsla.store import Model, Pulse
+from vizsla.store.overview import TRAINING
+from vizsla.training import review
+from vizsla.training.bundle import Bundle
+from vizsla.training.fit import Fitted, accuracy, checks, cold, confusion, find_clusters, fit, forecast, rank
+from vizsla.training.pool import Known, Pool, Rows, known
+
+REQUEST = "train_request"
+"""The setting that asks for a training now: any value that was not there before."""
+
+HEAD = "logistic"
+_CHUNK = 32 * (os.cpu_count() or 1)  # images embedded between two looks at the labels
+_CATALOGUE_SECONDS = 2.0
+_SETTLE_SECONDS = 0.3  # a burst of labels is over when none has come for so long …
+_BURST_SECONDS = 2.0  # … or when it has lasted for so long
+_STOP_SET = 2000  # images on which successive models are compared
+_SAID_SECONDS = 0.5
+
+
+def labels_needed(used: int) -> int:
+    """How many labels more make a new model worth its while: five, or a tenth of those it has."""
+    return max(5, math.ceil(used / 10))
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What a model was trained on, to tell whether anything is new."""
+
+    labels: Mapping[int, str]
+    """Image id → class name."""
+    images: int
+    """Pool size."""
+
+
+class Trainer:
+    """Everything that happens behind the person who labels. Call `step` until the cows come home."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.store = project.store
+        self.settings = project.settings
+        self._lesson: _Lesson | None = None
+        self._judged: tuple[int, int] | None = None  # newest label and class change that were looked at
+        self._asked = self.store.setting(REQUEST)
+        self._catalogue: object = None
+        self._looked = -math.inf
+        self._said: dict[str, Any] = {}
+        self._said_at = -math.inf
+        self._clusters: tuple[int, Int64[np.ndarray, " n"]] = (0, np.empty(0, np.int64))
+        self._failed = False
+        self._cold_of = -1  # pool size of the order published without a model
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The images; loading the backbone takes seconds, so not before it is needed."""
+        self._say("embedding", done=0, total=0)
+        backbone = load_backbone(self.settings.backbone, image_size=self.settings.image_size)
+        return Pool(self.project, backbone, vector_store(backbone))
+
+    def step(self) -> bool:
+        """Do the next thing there is to do; false where there was nothing."""
+        try:
+            return self._step()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except Exception as error:
+            self._fail(error)
+            return True
+
+    def _step(self) -> bool:
+        retry = self._take_request()
+        if self._failed and not retry:
+            return False
+        self._failed = False
+        pulse = self.store.pulse()
+        self._look(pulse)
+        if self._is_due(pulse, now=retry):
+            self._await_calm()
+            self.train()
+            return True
+        if self.pool.todo:
+            self._embed()
+            return True
+        if self._is_cold(pulse):
+            self._publish_cold()
+            return True
+        self._say("idle")
+        return False
+
+    def _take_request(self) -> bool:
+        asked = self.store.setting(REQUEST)
+        fresh, self._asked = asked != self._asked, asked
+        return fresh
+
+    def _look(self, pulse: Pulse) -> None:
+        """Look at the catalogue again where a scan has changed it."""
+        edition = self.store.setting("catalogue")
+        if edition == self._catalogue and time.monotonic() < self._looked + 30 * _CATALOGUE_SECONDS:
+            return
+        self.pool.refresh()
+        self._catalogue, self._looked = edition, time.monotonic()
+
+    def _embed(self) -> None:
+        total = len(self.pool) + len(self.pool.todo)
+        self._say("embedding", done=len(self.pool), total=total)
+        self.pool.embed(_CHUNK)
+
+    # when
+
+    def _is_due(self, pulse: Pulse, *, now: bool) -> bool:
+        """Whether enough is new; `now`: whether anything is."""
+        if len(self.pool) < 2:
+            return False
+        at = (pulse.label_id, pulse.class_change)
+        grown = self._lesson is not None and len(self.pool) != self._lesson.images and not self.pool.todo
+        if at == self._judged and not now and not grown:
+            return False
+        self._judged = at
+        answers = known(self.project)
+        if self._embed_labelled(answers):
+            answers = known(self.project)
+        rows = self.pool.rows()
+        usable = {i: answers.classes[n] for i, n in answers.label_of.items() if len(rows.of([i]))}
+        if len(set(usable.values())) < 2:
+            return False
+        if self._lesson is None:
+            last = self.store.model()
+            ranked = self.store.ranking()
+            stale = last is not None and (ranked is None or ranked.model_version != last.version)
+            used = last.labels_used if last else 0
+            new = abs(len(usable) - used)
+            if last is not None and not stale and not now and new < labels_needed(used):
+                self._lesson = _Lesson(usable, len(self.pool))  # what it learned is as good as this
+                return False
+            return stale or new >= (1 if now else labels_needed(used))
+        new = len(set(usable.items()) ^ set(self._lesson.labels.items()))
+        moved = len(usable.keys() | self._lesson.labels.keys()) if grown else 0
+        changed = len({i for i, _ in set(usable.items()) ^ set(self._lesson.labels.items())})
+        return bool(moved) or (new > 0 and changed >= (1 if now else labels_needed(len(self._lesson.labels))))
+
+    def _embed_labelled(self, answers: Known) -> bool:
+        """Embed images that were labelled before their turn."""
+        waiting = [image for image in self.pool.todo if image.id in answers.label_of]
+        if not waiting:
+            return False
+        ids = {image.id for image in waiting}
+        self.pool.todo = waiting + [image for image in self.pool.todo if image.id not in ids]
+        self.pool.embed(len(waiting))
+        return True
+
+    def _await_calm(self) -> None:
+        """Let a burst of labels end: a bulk of them is one piece of news."""
+        began = changed = time.monotonic()
+        newest = self.store.pulse().label_id
+        while (now := time.monotonic()) < min(changed + _SETTLE_SECONDS, began + _BURST_SECONDS):
+            time.sleep(0.05)
+            if (label_id := self.store.pulse().label_id) != newest:
+                newest, changed = label_id, now
+
+    # what
+
+    def train(self) -> Model:
+        """Fit, measure, rank and publish one model. Whatever goes wrong, the one before stays."""
+        answers, rows = known(self.project), self.pool.rows()
+        before = self._model_before()
+        model = self.store.start_model(len(answers.label_of), HEAD, self.pool.backbone.key)
+        self._say("training", version=model.version)
+        try:
+            about = {"version": model.version, "labels": len(answers.label_of), "head": HEAD}
+            about |= {"backbone": self.settings.backbone, "image_size": self.settings.image_size}
+            fitted = fit(rows, answers, about=about | {"backbone_key": self.pool.backbone.key})
+            self.store.keep_artifact(model.version, fitted.bundle.to_bytes())
+            model = self.store.finish_model(model.version, self._metrics(rows, fitted, answers, before))
+            self._publish(model, rows, fitted, answers)
+        except BaseException as error:
+            self.store.fail_model(model.version, _reason(error))
+            raise
+        named = {i: answers.classes[n] for i, n in answers.label_of.items() if len(rows.of([i]))}
+        self._lesson = _Lesson(named, len(self.pool))
+        return model
+
+    def _model_before(self) -> Bundle | None:
+        last = self.store.model()
+        content = self.store.artifact(last.version) if last else None
+        return Bundle.from_bytes(content) if content else None
+
+    def _metrics(self, rows: Rows, fitted: Fitted, answers: Known, before: Bundle | None) -> dict[str, Any]:
+        found = checks(rows, answers)
+        measured = accuracy(fitted, found)
+        fixed = rows.audit_order[:_STOP_SET]
+        now = np.array(fitted.bundle.classes)[fitted.bundle.predict_coordinates(rows.coordinates[fixed]).argmax(1)]
+        past = snapshots(self.store.models())
+        agreed = None
+        if before is not None and monitor.comparison_due(past, len(answers.label_of)):
+            then = np.array(before.classes)[before.predict(rows.vectors[fixed]).argmax(axis=1)]
+            agreed = monitor.kappa(then, now)
+        return {
+            "accuracy": asdict(measured) if measured else None,
+            "open_checks": len(found.open),
+            "kappa": agreed,
+            "predicted_classes": len(np.unique(now)),
+            "temperature": fitted.bundle.temperature,
+            "forecast": asdict(forecast(rows, fitted, found)),
+            "pool": len(rows.ids),
+        }
+
+    def _publish(self, model: Model, rows: Rows, fitted: Fitted, answers: Known) -> None:
+        """The order first, for people wait for it; then what is only looked at now and then."""
+        order = rank(
+            rows,
+            fitted,
+            answers,
+            checks(rows, answers),
+            strategy=self.settings.strategy,
+            audit=self.settings.audit,
+            clusters=self._clustered(rows),
+            seed=model.version,
+        )
+        self.store.publish_ranking(model.version, order)
+        errors, twins = review.label_errors(fitted, rows), review.near_duplicates(rows, answers)
+        self.store.set_setting("review", {"version": model.version, "errors": errors, "duplicates": twins})
+        self.store.set_setting("confusion", confusion(fitted) | {"version": model.version})
+
+    def _clustered(self, rows: Rows) -> Int64[np.ndarray, " n"]:
+        if self._clusters[0] != len(rows.ids):
+            k = min(40, max(8, 2 * len(self.store.classes())))
+            self._clusters = len(rows.ids), find_clusters(rows.coordinates, k)
+        return self._clusters[1]
+
+    def _is_cold(self, pulse: Pulse) -> bool:
+        """Whether there is no model yet, and images have come since an order was last published."""
+        return pulse.model_version == 0 and len(self.pool) > 1 and self._cold_of != len(self.pool)
+
+    def _publish_cold(self) -> None:
+        rows = self.pool.rows()
+        self.store.publish_ranking(None, cold(rows, known(self.project), self._clustered(rows)))
+        self._cold_of = len(self.pool)
+
+    # saying so
+
+    def _say(self, state: str, **more: Any) -> None:
+        said = {"state": state, **more}
+        same_kind = self._said.get("state") == state
+        if said == self._said or (same_kind and time.monotonic() < self._said_at + _SAID_SECONDS):
+            return
+        self.store.set_setting(TRAINING, said)
+        self._said, self._said_at = said, time.monotonic()
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        self._said = {}
+        self._say("failed", error=_reason(error))
+
+
+def snapshots(models: tuple[Model, ...]) -> list[monitor.Snapshot]:
+    """What `monitor` wants to know of the models that became ready."""
+    return [
+        monitor.Snapshot(
+            model.labels_used,
+            monitor.Accuracy(**model.metrics["accuracy"]) if model.metrics.get("accuracy") else None,
+            model.metrics.get("kappa"),
+            model.metrics.get("predicted_classes", 2),
+        )
+        for model in models
+        if model.state == "ready"
+    ]
+
+
+def ask_for_training(project: Project) -> None:
+    """Have the trainer train now, if there is anything new."""
+    project.store.set_setting(REQUEST, str(uuid4()))
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in one line, for the page."""
+    said = " ".join(str(error).split()) or "no reason given"
+    return said if isinstance(error, VizslaError) else f"{type(error).__name__}: {said}"
