@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,13 +41,18 @@ def explain_write_errors(where: Path) -> Iterator[None]:
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write the file whole or not at all: temporary file, fsync, rename."""
-    data = content.encode() if isinstance(content, str) else content
+    write_stream_atomically(path, [content.encode() if isinstance(content, str) else content])
+
+
+def write_stream_atomically(path: Path, parts: Iterable[bytes]) -> None:
+    """The same for what comes piece by piece."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                for part in parts:
+                    file.write(part)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import platformdirs
 
 from vizsla.data.sources import class_folder, folder_classes, walk
 from vizsla.errors import BadOption, NoImages
 from vizsla.store import Answer, ImageFile, Rescanned, Store
+from vizsla.store.database import batched
 
 HOME = ".vizsla"
 """Where a project lies by default, inside its image folder."""
@@ -23,7 +24,14 @@ HOME = ".vizsla"
 FOLDERS = "folders"
 """Annotator of labels that were read off class folders."""
 
-_CHUNK = 500
+CATALOGUE = "catalogue"
+"""The setting that changes whenever a scan has changed the catalogue."""
+
+REQUEST = "train_request"
+"""The setting that asks for a training now: any value that was not there before."""
+
+_CHUNK = 500  # labels written at once
+_SCANNED = 5000  # images between two announcements
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,8 @@ class Settings:
     """Accuracy that is good enough, as a fraction."""
     budget: int | None = None
     """Labels that the person is ready to give."""
+    labels: str = "none"
+    """`folders`: class folders are labels; `none`: every image counts as unlabelled, wherever it lies."""
     guidelines: str = ""
     """What annotators should know, shown on the page."""
 
@@ -67,7 +77,9 @@ class Project:
             address = default_home(images)
         where = str(address)
         if images is None and "://" not in where and not (Path(where) / "project.db").exists():
-            raise BadOption(f"there is no project in {where}. Start one with: vizsla label DIR --project {where}")
+            raise BadOption(
+                f"there is no project in {where}. Start one with: vizsla label DIR --project {where}"
+            )
         if images is not None and not images.is_dir():
             next(walk(images), None)  # says what is wrong
         store = Store.open(address)
@@ -115,6 +127,8 @@ class Project:
             raise BadOption(f"a share of {new.audit} random checks makes no sense. Use 0 to 1; 0.1 is usual.")
         if new.target is not None and not 0 < new.target < 1:
             raise BadOption(f"a target accuracy of {new.target} makes no sense. Use a fraction such as 0.9.")
+        if new.labels not in ("none", FOLDERS):
+            raise BadOption(f"--labels {new.labels!r} is neither none nor folders.")
         if new != self.settings:
             self.store.set_setting("settings", asdict(new))
         return new
@@ -135,6 +149,10 @@ class Project:
         entries = (entry for entry in os.scandir(self.images) if entry.is_dir())
         return sorted(entry.name for entry in entries if _holds_images(self.images / entry.name))
 
+    def ask_for_training(self) -> None:
+        """Have the trainer train now, if there is anything new."""
+        self.store.set_setting(REQUEST, str(uuid4()))
+
     # images
 
     def files(self) -> Iterator[ImageFile]:
@@ -148,9 +166,22 @@ class Project:
 
     def scan(self) -> Rescanned:
         """Bring the catalogue in line with the folder; on the first scan images may be claimed as it runs."""
-        if not self.store.images(limit=1):
-            return Rescanned(self.store.add_images(self.files()), 0, 0, 0, 0)
-        return self.store.rescan(self.files(), self.digest)
+        if self.store.images(limit=1):
+            found = self.store.rescan(self.files(), self.digest)
+            self._announce()
+        else:
+            added = 0
+            for chunk in batched(self.files(), _SCANNED):
+                added += self.store.add_images(chunk)
+                self._announce()
+            found = Rescanned(added, 0, 0, 0, 0)
+        if self.settings.labels == FOLDERS:
+            self.take_folder_labels()
+        return found
+
+    def _announce(self) -> None:
+        """Let the trainer know that the catalogue is another one."""
+        self.store.set_setting(CATALOGUE, str(uuid4()))
 
     def digest(self, file_name: str) -> str | None:
         """SHA-256 of a file in hex; None where it cannot be read."""

@@ -75,9 +75,7 @@ def _rows(
     now: datetime,
     batch: UUID | None,
 ) -> list[dict[str, Any]]:
-    class_ids = {
-        name: naming.find(conn, name).id for name in {checked(answer) for answer in answers} if name
-    }
+    class_ids = {name: naming.find(conn, name).id for name in {checked(answer) for answer in answers} if name}
     held = _leases(conn, annotator_id, list(before))
     ranks = queue.published(conn)
     round_now = (ranks.model_version if ranks else None) or 0

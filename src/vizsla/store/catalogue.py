@@ -160,7 +160,9 @@ def hashes(conn: Connection, image_ids: Iterable[int]) -> dict[int, str]:
     """The SHA-256 of these images, where it is known."""
     found: dict[int, str] = {}
     for chunk in batched(image_ids, _CHUNK):
-        query = select(images.c.id, images.c.sha256).where(images.c.id.in_(chunk), images.c.sha256.is_not(None))
+        query = select(images.c.id, images.c.sha256).where(
+            images.c.id.in_(chunk), images.c.sha256.is_not(None)
+        )
         found |= {row.id: row.sha256 for row in conn.execute(query)}
     return found
 

@@ -102,7 +102,8 @@ def history(conn: Connection) -> tuple[ClassChange, ...]:
 
 def tidy(name: str) -> str:
     """The name without outer blanks, composed: macOS folder names come decomposed, typed ones do not."""
-    clean = unicodedata.normalize("NFC", name.strip())
+    text = name.encode(errors="surrogateescape").decode(errors="replace")  # odd bytes of a folder name
+    clean = unicodedata.normalize("NFC", text.strip())
     if not clean or "\0" in clean:
         raise BadOption(f"{name!r} is no class name. Give it at least one visible letter.")
     return clean

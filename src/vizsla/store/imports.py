@@ -13,7 +13,7 @@ from vizsla.errors import NoLabel
 from vizsla.store import answers, people, queue
 from vizsla.store import classes as naming
 from vizsla.store.database import batched
-from vizsla.store.records import Imported, ImageClass, TakenIn
+from vizsla.store.records import ImageClass, Imported, TakenIn
 from vizsla.store.schema import labels
 
 _CHUNK = 2000

@@ -31,13 +31,14 @@ from vizsla.errors import BadOption
 from vizsla.store import classes as naming
 from vizsla.store.database import Database, batched
 from vizsla.store.database import insert as insert_or
-from vizsla.store.records import ImageClass, Item, Published, Ranked
+from vizsla.store.records import ImageClass, Item, Published, Ranked, Upcoming
 from vizsla.store.schema import images, leases, ranking, rankings
 
 _CHUNK = 1000
 _BREATH = 0.005  # seconds between chunks: other processes that wait for SQLite poll, and must find it free
 _TRIES = 3  # on PostgreSQL another claim may be quicker to an image
 
+_FREE = (images.c.state == "present", images.c.status == "unlabelled", images.c.class_id.is_(None))
 _LEASED = ("image_id", "annotator_id", "lease_id", "expires_at", "turn", "rank", "source", "reason")
 _COLUMNS = (*_LEASED, "suggestion", "model_version")
 
@@ -125,6 +126,21 @@ def claim(conn: Connection, annotator_id: int, n: int, now: datetime, until: dat
     return _items(conn, annotator_id, n, now)
 
 
+def upcoming(conn: Connection, n: int) -> list[Upcoming]:
+    """What would be claimed next, were nobody else there; nothing is leased."""
+    found: list[Upcoming] = []
+    seen: set[int] = set()
+    for candidates in (_by_rank(conn), _by_shuffle(conn)):
+        if candidates is None or len(found) >= n:
+            continue
+        open_ones = candidates.add_columns(images.c.path).where(*_FREE).limit(n + len(found))
+        for row in conn.execute(open_ones):
+            if row.id not in seen and len(found) < n:
+                seen.add(row.id)
+                found.append(Upcoming(row.id, row.path, row.reason))
+    return found
+
+
 def _by_rank(conn: Connection) -> Select[Any] | None:
     """What the published ranking offers, best first; None where there is no ranking."""
     current = published(conn)
@@ -164,9 +180,7 @@ def _lease(
     """Lease the first n candidates that are free, in one statement; returns how many it got."""
     free = (
         candidates.where(
-            images.c.state == "present",
-            images.c.status == "unlabelled",
-            images.c.class_id.is_(None),
+            *_FREE,
             ~exists().where(leases.c.image_id == images.c.id, leases.c.expires_at > now),
         )
         .limit(n)

@@ -98,6 +98,15 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Upcoming:
+    """An image that will be asked for soon."""
+
+    image_id: int
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Answer:
     """What an annotator says of one image."""
 

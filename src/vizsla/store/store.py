@@ -37,6 +37,7 @@ from vizsla.store.records import (
     State,
     TakenIn,
     Tile,
+    Upcoming,
 )
 from vizsla.store.schema import settings
 
@@ -195,6 +196,11 @@ class Store:
         """
         now = self._now()
         return self._db.write(lambda conn: queue.claim(conn, annotator_id, n, now, now + self._lease))
+
+    def upcoming(self, n: int) -> list[Upcoming]:
+        """The unanswered images by rank, as claims would hand them out; nothing is leased."""
+        with self._db.read() as conn:
+            return queue.upcoming(conn, n)
 
     def renew(self, annotator_id: int) -> int:
         """Prolong the annotator's leases, as every claim and answer does; returns how many there are."""

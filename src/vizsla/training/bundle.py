@@ -43,7 +43,12 @@ class Bundle:
 
     def to_bytes(self) -> bytes:
         """A safetensors file with the rest as JSON in its header."""
-        tensors = {"centre": self.axes.centre, "axes": self.axes.axes, "weights": self.weights, "bias": self.bias}
+        tensors = {
+            "centre": self.axes.centre,
+            "axes": self.axes.axes,
+            "weights": self.weights,
+            "bias": self.bias,
+        }
         about = {"classes": list(self.classes), "temperature": self.temperature, **self.about}
         whole = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}
         return save(whole, {"vizsla": json.dumps(about, ensure_ascii=False)})
@@ -58,5 +63,7 @@ class Bundle:
             centre, axes, weights, bias = (tensors[name] for name in _TENSORS)
             classes, temperature = tuple(about.pop("classes")), float(about.pop("temperature"))
         except (SafetensorError, ValueError, KeyError, TypeError):
-            raise BadWeights("this is no model that Vizsla wrote. Export one with: vizsla export model.") from None
+            raise BadWeights(
+                "this is no model that Vizsla wrote. Export one with: vizsla export model."
+            ) from None
         return cls(classes, PrincipalAxes(centre, axes), weights, bias, temperature, about)

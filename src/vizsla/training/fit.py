@@ -46,7 +46,7 @@ class Fitted:
 
 def fit(rows: Rows, known: Known, *, about: Mapping[str, object], seed: int = 0) -> Fitted:
     """Fit a head on all labels, and others without each label in turn to be honest about it."""
-    image_ids = [image_id for image_id in known.label_of]
+    image_ids = list(known.label_of)
     labelled = np.sort(rows.of(image_ids))
     labels = np.array([known.label_of[int(image_id)] for image_id in rows.ids[labelled]], np.int64)
     c = len(known.classes)
@@ -104,9 +104,7 @@ def checks(rows: Rows, known: Known) -> Checks:
     unanswered = np.flatnonzero(in_order == 0)
     done = rows.audit_order[: unanswered[0] if len(unanswered) else len(in_order)]
     blind = np.array([int(rows.ids[row]) not in known.shown for row in done], bool)
-    return Checks(
-        done[(status[done] == 1) & blind], done[status[done] == 2], rows.audit_order[unanswered]
-    )
+    return Checks(done[(status[done] == 1) & blind], done[status[done] == 2], rows.audit_order[unanswered])
 
 
 def accuracy(fitted: Fitted, found: Checks) -> monitor.Accuracy | None:
@@ -121,7 +119,15 @@ def accuracy(fitted: Fitted, found: Checks) -> monitor.Accuracy | None:
 
 
 def rank(
-    rows: Rows, fitted: Fitted, known: Known, found: Checks, *, strategy: str, audit: float, clusters: Int64[np.ndarray, " n"], seed: int
+    rows: Rows,
+    fitted: Fitted,
+    known: Known,
+    found: Checks,
+    *,
+    strategy: str,
+    audit: float,
+    clusters: Int64[np.ndarray, " n"],
+    seed: int,
 ) -> list[Ranked]:
     """The unanswered images, best first, with random checks mixed in."""
     answered = np.zeros(len(rows.ids), bool)
@@ -171,7 +177,9 @@ def cold(rows: Rows, known: Known, clusters: Int64[np.ndarray, " n"]) -> list[Ra
     ]
 
 
-def _reason(strategy: str, probs: Float[np.ndarray, " c"], top: Int64[np.ndarray, " k"], names: tuple[str, ...]) -> str:
+def _reason(
+    strategy: str, probs: Float[np.ndarray, " c"], top: Int64[np.ndarray, " k"], names: tuple[str, ...]
+) -> str:
     if strategy == "random":
         return "random"
     return f"unsure: {names[top[0]]} or {names[top[1]]}"
@@ -226,4 +234,3 @@ def confusion(fitted: Fitted) -> dict[str, object]:
         "counts": counts.tolist(),
         "recall": [counts[n, n] / totals[n] if totals[n] else None for n in range(c)],
     }
-

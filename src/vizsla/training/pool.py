@@ -74,10 +74,9 @@ class Pool:
         found = embed_files(paths, self.backbone, self.vectors)
         hashes: dict[int, str] = {}
         for image, sha, row in zip(batch, found.shas, found.rows.tolist(), strict=True):
-            if row >= 0 and sha is not None:
-                if image.sha256 in (None, sha.hex()):
-                    hashes[image.id] = sha.hex()
-                    self._row_of[image.id] = row  # else the file was replaced: a rescan makes it a new image
+            if row >= 0 and sha is not None and image.sha256 in (None, sha.hex()):
+                hashes[image.id] = sha.hex()
+                self._row_of[image.id] = row  # else the file was replaced: a rescan makes it a new image
         for place, reason in found.reasons.items():
             if paths[place].exists():  # one that is gone is missing, not unreadable: the next scan says so
                 self.project.store.set_unreadable(batch[place].id, reason)
@@ -124,7 +123,10 @@ def known(project: Project) -> Known:
     classes = project.store.classes()
     number = {one.name: n for n, one in enumerate(classes)}
     labels = project.store.labels()
-    by_status = {status: frozenset(x.image_id for x in labels if x.status == status) for status in ("skipped", "flagged")}
+    by_status = {
+        status: frozenset(x.image_id for x in labels if x.status == status)
+        for status in ("skipped", "flagged")
+    }
     return Known(
         {x.image_id: number[x.label] for x in labels if x.label is not None and x.label in number},
         by_status["skipped"],

@@ -74,4 +74,3 @@ def _pair(rows: Rows, known: Known, a: int, b: int, cosine: float) -> dict[str, 
         "differ": None not in labels and labels[0] != labels[1],
         "score": round(cosine, 4),
     }
-

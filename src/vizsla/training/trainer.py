@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Int64
@@ -21,16 +20,14 @@ from vizsla import monitor
 from vizsla.errors import VizslaError
 from vizsla.models.backbones import load_backbone
 from vizsla.models.embed import vector_store
-from vizsla.project import Project
+from vizsla.project import CATALOGUE, REQUEST, Project
+from vizsla.standing import labels_needed, snapshots
 from vizsla.store import Model, Pulse
 from vizsla.store.overview import TRAINING
 from vizsla.training import review
 from vizsla.training.bundle import Bundle
 from vizsla.training.fit import Fitted, accuracy, checks, cold, confusion, find_clusters, fit, forecast, rank
 from vizsla.training.pool import Known, Pool, Rows, known
-
-REQUEST = "train_request"
-"""The setting that asks for a training now: any value that was not there before."""
 
 HEAD = "logistic"
 _CHUNK = 32 * (os.cpu_count() or 1)  # images embedded between two looks at the labels
@@ -39,11 +36,6 @@ _SETTLE_SECONDS = 0.3  # a burst of labels is over when none has come for so lon
 _BURST_SECONDS = 2.0  # … or when it has lasted for so long
 _STOP_SET = 2000  # images on which successive models are compared
 _SAID_SECONDS = 0.5
-
-
-def labels_needed(used: int) -> int:
-    """How many labels more make a new model worth its while: five, or a tenth of those it has."""
-    return max(5, math.ceil(used / 10))
 
 
 @dataclass(frozen=True)
@@ -118,7 +110,7 @@ class Trainer:
 
     def _look(self, pulse: Pulse) -> None:
         """Look at the catalogue again where a scan has changed it."""
-        edition = self.store.setting("catalogue")
+        edition = self.store.setting(CATALOGUE)
         if edition == self._catalogue and time.monotonic() < self._looked + 30 * _CATALOGUE_SECONDS:
             return
         self.pool.refresh()
@@ -212,7 +204,9 @@ class Trainer:
         found = checks(rows, answers)
         measured = accuracy(fitted, found)
         fixed = rows.audit_order[:_STOP_SET]
-        now = np.array(fitted.bundle.classes)[fitted.bundle.predict_coordinates(rows.coordinates[fixed]).argmax(1)]
+        now = np.array(fitted.bundle.classes)[
+            fitted.bundle.predict_coordinates(rows.coordinates[fixed]).argmax(1)
+        ]
         past = snapshots(self.store.models())
         agreed = None
         if before is not None and monitor.comparison_due(past, len(answers.label_of)):
@@ -274,25 +268,6 @@ class Trainer:
         self._failed = True
         self._said = {}
         self._say("failed", error=_reason(error))
-
-
-def snapshots(models: tuple[Model, ...]) -> list[monitor.Snapshot]:
-    """What `monitor` wants to know of the models that became ready."""
-    return [
-        monitor.Snapshot(
-            model.labels_used,
-            monitor.Accuracy(**model.metrics["accuracy"]) if model.metrics.get("accuracy") else None,
-            model.metrics.get("kappa"),
-            model.metrics.get("predicted_classes", 2),
-        )
-        for model in models
-        if model.state == "ready"
-    ]
-
-
-def ask_for_training(project: Project) -> None:
-    """Have the trainer train now, if there is anything new."""
-    project.store.set_setting(REQUEST, str(uuid4()))
 
 
 def _reason(error: BaseException) -> str:

@@ -1,81 +1,18 @@
-"""The `vizsla` command: each subcommand opens, makes one call, prints one result."""
+"""Commands that measure query strategies, and the one that works on plain arrays."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vizsla.errors import BadArray, VizslaError
+from vizsla.cli.base import backbone, bars, cli, complain, names, pool_size
+from vizsla.errors import BadArray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
-    from rich.progress import TaskID
-
-    from vizsla.experiment import OnRound
-    from vizsla.types import Progress
-
-INTERRUPTED = 130
-
-
-def main() -> None:
-    """Run the command line; a mistake of the caller's is one line and exit code 2."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    # OpenMP's idle threads spin by default and steal the cores from whatever else runs; read when torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = _complain(
-            "interrupted. What is finished is kept; the same command goes on from there.", INTERRUPTED
-        )
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        code = error.exit_code
-    except click.ClickException as error:
-        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "vizsla"
-        code = _complain(f"{error.format_message()} See {command} --help.", error.exit_code)
-    except VizslaError as error:
-        code = _complain(str(error), error.exit_code)
-    sys.exit(code)
-
-
-def _complain(text: str, code: int) -> int:
-    click.echo(f"vizsla: {text}", err=True)
-    return code
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="vizsla")
-def cli() -> None:
-    """Active learning for image classification: label the images that teach the model most."""
-
-
-def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (value or "").split(",") if name.strip())
-
-
-_backbone = click.option(
-    "--backbone",
-    default="efficientnet_lite0",
-    show_default=True,
-    metavar="NAME",
-    help="efficientnet_lite0, timm:NAME, torchvision:NAME or module:FILE.py:FUNCTION.",
-)
-_pool_size = click.option(
-    "--pool-size",
-    default=0,
-    metavar="N",
-    help="Look at a random sub-pool of N candidates in each query; 0: all.",
-)
 
 
 @cli.command()
@@ -84,7 +21,7 @@ _pool_size = click.option(
     "--strategies",
     default="random,least_confidence,margin",
     show_default=True,
-    callback=_names,
+    callback=names,
     metavar="A,B,…",
 )
 @click.option(
@@ -110,7 +47,7 @@ _pool_size = click.option(
     metavar="DIR",
     help="Test images; default: 30% held out for each seed.",
 )
-@_backbone
+@backbone
 @click.option(
     "--image-size", type=int, metavar="PX", help="Side of the network's input; default: the backbone's own."
 )
@@ -121,7 +58,7 @@ _pool_size = click.option(
     metavar="NAME",
     help="Classifier on the frozen features.",
 )
-@_pool_size
+@pool_size
 @click.option("--fine-tune", is_flag=True, help="Train the whole network, as the seed article does (slow).")
 @click.option(
     "--stop-training",
@@ -145,7 +82,7 @@ _pool_size = click.option(
 def compare(directory: Path, **options: Any) -> None:
     """Compare query strategies on images in class folders: how many labels does each need?"""
     if options["fine_tune"] and options["stop_training"] == "test":
-        _complain(
+        complain(
             "note: --stop-training test looks at the test set to decide when to stop, as the seed article did; "
             "the accuracies shown are a little too good.",
             0,
@@ -174,76 +111,11 @@ def _compare(directory: Path, *, out: Path, **options: Any) -> None:
     from vizsla.report import print_table
 
     screen = Console()
-    with _bars() as (embedding, labelling):
+    with bars() as (embedding, labelling):
         comparison = compare(directory, out=out, progress=embedding, on_round=labelling, **options)
     print_table(comparison, screen)
     for name in ("report.html", "curves.png", "summary.csv", "curves.json"):
         click.echo(f"  {out / name}")
-
-
-@cli.command()
-@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
-@click.option(
-    "--classes", callback=_names, metavar="A,B,…", help="What to choose from; remembered for the next time."
-)
-@click.option(
-    "--project",
-    type=click.Path(path_type=Path),
-    metavar="P",
-    help="Folder for labels and settings; default: DIR/.vizsla.",
-)
-@click.option("--strategy", default="margin", show_default=True, metavar="NAME")
-@_backbone
-@click.option("--batch", default=10, show_default=True, help="Labels between two refits of the model.")
-@_pool_size
-@click.option("--annotator", default="me", show_default=True, help="Your name, kept with each label.")
-def label(directory: Path, **options: Any) -> None:
-    """Label images in the terminal, the most useful ones first; stop and go on as you like."""
-    from vizsla.labelling import label_in_terminal
-
-    with _bars() as (embedding, _):
-        session = label_in_terminal(directory, progress=embedding, on_resume=click.echo, **options)
-    click.echo(f"{session.labelled} labels in {session.labels}; {session.remaining} images to go.")
-
-
-@contextmanager
-def _bars() -> Iterator[tuple[Progress, OnRound]]:
-    """Progress bars with time left: one for embedding, one for labelling; each appears with its first step."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    bars = Bars(*columns, console=Console(stderr=True))
-    tasks: dict[str, TaskID] = {}
-
-    def show(kind: str, text: str, done: int, total: int) -> None:
-        bars.start()  # only now: bars without a step would leave an empty line
-        if kind not in tasks:
-            tasks[kind] = bars.add_task(text, total=total)
-        bars.update(tasks[kind], description=text, completed=done, total=total)
-
-    try:
-        yield (
-            lambda done, total: show("embed", "embedding images", done, total),
-            lambda done, total, text: show("label", text, done, total),
-        )
-    finally:
-        if tasks:
-            bars.stop()
 
 
 @cli.command()
@@ -256,7 +128,7 @@ def _bars() -> Iterator[tuple[Progress, OnRound]]:
 @click.option("--labels", type=click.Path(path_type=Path), metavar="Y.npy", help="Their classes.")
 @click.option("-n", "n", required=True, type=int, help="How many rows to choose.")
 @click.option("--seed", default=0, show_default=True)
-@_pool_size
+@pool_size
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of one row number per line.")
 def select(as_json: bool, **options: Any) -> None:
     """Choose rows of .npy arrays to label next, best first."""

@@ -1,0 +1,14 @@
+"""The `vizsla` command: each subcommand opens, makes one call, prints one result.
+
+base.py         `main`, the group, what commands share
+experiments.py  compare, demo, select: measuring strategies, arrays in and out
+projects.py     label, serve, worker, status, train, query, predict: a project of a person's own images
+labels.py       import, export, users
+"""
+
+from __future__ import annotations
+
+from vizsla.cli import experiments, labels, projects
+from vizsla.cli.base import cli, main
+
+__all__ = ["cli", "experiments", "labels", "main", "projects"]

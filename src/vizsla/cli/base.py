@@ -1,0 +1,115 @@
+"""`main`, the group of commands, and what commands share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from vizsla.errors import VizslaError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.progress import TaskID
+
+    from vizsla.experiment import OnRound
+    from vizsla.types import Progress
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; a mistake of the caller's is one line and exit code 2."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    # OpenMP's idle threads spin by default and steal the cores from whatever else runs; read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = complain(
+            "interrupted. What is finished is kept; the same command goes on from there.", INTERRUPTED
+        )
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = error.exit_code
+    except click.ClickException as error:
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "vizsla"
+        code = complain(f"{error.format_message()} See {command} --help.", error.exit_code)
+    except VizslaError as error:
+        code = complain(str(error), error.exit_code)
+    sys.exit(code)
+
+
+def complain(text: str, code: int) -> int:
+    click.echo(f"vizsla: {text}", err=True)
+    return code
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="vizsla")
+def cli() -> None:
+    """Active learning for image classification: label the images that teach the model most."""
+
+
+def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (value or "").split(",") if name.strip())
+
+
+backbone = click.option(
+    "--backbone",
+    default="efficientnet_lite0",
+    show_default=True,
+    metavar="NAME",
+    help="efficientnet_lite0, timm:NAME, torchvision:NAME or module:FILE.py:FUNCTION.",
+)
+pool_size = click.option(
+    "--pool-size",
+    default=0,
+    metavar="N",
+    help="Look at a random sub-pool of N candidates in each query; 0: all.",
+)
+
+
+@contextmanager
+def bars() -> Iterator[tuple[Progress, OnRound]]:
+    """Progress bars with time left: one for embedding, one for labelling; each appears with its first step."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    shown = Bars(*columns, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
+
+    def show(kind: str, text: str, done: int, total: int) -> None:
+        shown.start()  # only now: bars without a step would leave an empty line
+        if kind not in tasks:
+            tasks[kind] = shown.add_task(text, total=total)
+        shown.update(tasks[kind], description=text, completed=done, total=total)
+
+    try:
+        yield (
+            lambda done, total: show("embed", "embedding images", done, total),
+            lambda done, total, text: show("label", text, done, total),
+        )
+    finally:
+        if tasks:
+            shown.stop()

@@ -1,0 +1,286 @@
+"""Commands on a project: a person's own images, labelled through the page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vizsla.cli.base import bars, cli, names
+from vizsla.errors import BadOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vizsla.project import Project
+    from vizsla.web.door import Door
+
+HERE = ".vizsla"
+
+_path = click.Path(path_type=Path)
+
+project_option = click.option(
+    "--project",
+    metavar="P",
+    help="Folder or database URL of the project; default: .vizsla in the current folder.",
+)
+
+
+def the_project(address: str | None) -> Project:
+    """Open the project that a command is about."""
+    from vizsla.project import Project
+
+    if address is None and not (Path(HERE) / "project.db").exists():
+        raise BadOption("there is no project in the current folder. Give it: --project P.")
+    return Project.open(address or HERE)
+
+
+def _settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that a project remembers."""
+    for option in reversed(
+        [
+            click.option(
+                "--classes",
+                callback=names,
+                metavar="A,B,…",
+                help="What to choose from; more may be added on the page.",
+            ),
+            click.option(
+                "--labels",
+                type=click.Choice(["none", "folders"]),
+                help="folders: class folders are labels already; none: every image counts as unlabelled.",
+            ),
+            click.option("--strategy", metavar="NAME", help="Query strategy; default: margin."),
+            click.option(
+                "--backbone",
+                metavar="NAME",
+                help="Network that looks at the images; default: efficientnet_lite0.",
+            ),
+            click.option(
+                "--audit",
+                type=float,
+                metavar="SHARE",
+                help="Share of random checks, which measure accuracy; default: 0.1.",
+            ),
+            click.option(
+                "--target",
+                type=float,
+                metavar="ACCURACY",
+                help="Advise to stop once the accuracy is surely above it, such as 0.9.",
+            ),
+            click.option("--budget", type=int, metavar="N", help="Labels you are ready to give."),
+            click.option(
+                "--guidelines", metavar="TEXT|FILE", help="What annotators should know; shown on the page."
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def _serving(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of a server."""
+    for option in reversed(
+        [
+            click.option(
+                "--host",
+                default="127.0.0.1",
+                show_default=True,
+                help="Address to listen on; any but loopback asks for tokens.",
+            ),
+            click.option("--port", type=int, metavar="N", help="Default: the first free one from 8050 on."),
+            click.option(
+                "--allow-host",
+                multiple=True,
+                metavar="NAME",
+                help="Another name that this server is reached by.",
+            ),
+            click.option("--read-only", is_flag=True, help="Show, but take no answers."),
+            click.option("--no-trainer", is_flag=True, help="Train elsewhere, with vizsla worker."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("directory", type=_path, metavar="[DIR]", required=False)
+@_settings
+@click.option(
+    "--project", metavar="P", help="Folder or database URL for labels and settings; default: DIR/.vizsla."
+)
+@_serving
+@click.option(
+    "--browser/--no-browser", default=True, help="Open the page in the browser, where there is one."
+)
+@click.option("--annotator", default="me", show_default=True, help="Your name, kept with each label.")
+@click.option("--terminal", is_flag=True, help="Ask in this terminal instead of on a page.")
+def label(directory: Path | None, browser: bool, annotator: str, terminal: bool, **options: Any) -> None:
+    """Label a folder of images, the most useful first, on a page in your browser.
+
+    Without DIR it opens 1,797 handwritten digits, to try it out. Stop and go on as you like: every answer is on
+    disk before the next question.
+    """
+    from vizsla.project import Project
+
+    images, given = _samples(options) if directory is None else (directory, _given(options))
+    with Project.open(options["project"], images) as project:
+        project.change(**given)
+        project.add_classes(options["classes"])
+        if terminal:
+            _ask_in_terminal(project, annotator)
+        else:
+            _serve(project, _door(project, options, annotator), options, browser=browser)
+
+
+@cli.command()
+@click.argument("directory", type=_path, metavar="[DIR]", required=False)
+@_settings
+@project_option
+@_serving
+def serve(directory: Path | None, **options: Any) -> None:
+    """Serve the labelling page for a team: give each a token with `vizsla users add NAME`."""
+    from vizsla.project import Project
+
+    opened = (
+        the_project(options["project"]) if directory is None else Project.open(options["project"], directory)
+    )
+    with opened as project:
+        project.change(**_given(options))
+        project.add_classes(options["classes"])
+        _serve(project, _door(project, options, "me"), options, browser=False)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    kept = ("labels", "strategy", "backbone", "audit", "target", "budget", "guidelines")
+    given = {name: options[name] for name in kept}
+    text = given["guidelines"]
+    if text and len(text) < 4096 and "\n" not in text and Path(text).is_file():
+        given["guidelines"] = Path(text).read_text("utf-8", errors="replace")
+    return _checked(given)
+
+
+def _checked(given: dict[str, Any]) -> dict[str, Any]:
+    """Names that nobody knows are found now, not by the trainer later. Only then is it worth loading torch."""
+    if given["strategy"] is not None:
+        from vizsla.strategy.base import strategies
+
+        given["strategy"] = strategies[given["strategy"]].name
+    return given
+
+
+def _samples(options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    from vizsla.data.samples import DEMO, digits_folder
+
+    click.echo("No folder given: here are 1,797 handwritten digits to try it with.")
+    return digits_folder(), {"image_size": DEMO["image_size"], **_given(options)}
+
+
+def _door(project: Project, options: dict[str, Any], newcomer: str) -> Door:
+    from vizsla.web.door import Door, cookie_name
+
+    return Door(
+        options["host"],
+        frozenset(name.lower() for name in options["allow_host"]),
+        options["read_only"],
+        cookie_name(project.address),
+        newcomer,
+    )
+
+
+def _serve(project: Project, door: Door, options: dict[str, Any], *, browser: bool) -> None:
+    from vizsla.web.server import address_of, bind, open_browser, serve
+
+    listener = bind(door.host, options["port"])
+    address = address_of(listener, door.host)
+
+    def ready() -> None:
+        opened = browser and open_browser(address)
+        click.echo(f"{project.images} · answers go to {project.store.name}")
+        click.echo(f"{'Opened' if opened else 'Open'} {address} to label. Ctrl-C ends; every answer is kept.")
+        if door.needs_token:
+            click.echo("Everyone needs a token: vizsla users add NAME")
+
+    serve(project, door, listener, trainer=not options["no_trainer"], on_ready=ready)
+
+
+def _ask_in_terminal(project: Project, annotator: str) -> None:
+    from vizsla.labelling import label_in_terminal
+
+    with bars() as (embedding, _):
+        session = label_in_terminal(project, annotator=annotator, progress=embedding)
+    click.echo(f"{session.labelled} labels in {project.store.name}; {session.remaining} images to go.")
+
+
+@cli.command()
+@project_option
+@click.option("--with-parent", is_flag=True, hidden=True, help="End when the standard input closes.")
+def worker(project: str | None, with_parent: bool) -> None:
+    """Train in the background for a project that is served elsewhere."""
+    import threading
+
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    with the_project(project) as opened:
+        from vizsla.training.worker import be_kind, end_with_parent, work
+
+        if with_parent:
+            end_with_parent()
+        else:
+            click.echo(f"training for {opened.images}; Ctrl-C ends.")
+        be_kind()
+        work(opened, threading.Event())
+
+
+@cli.command()
+@project_option
+def status(project: str | None) -> None:
+    """How a project stands: labels, classes, accuracy with its interval, advice."""
+    from vizsla.cli.tables import print_status
+
+    with the_project(project) as opened:
+        print_status(opened)
+
+
+@cli.command()
+@project_option
+def train(project: str | None) -> None:
+    """Train on all labels now."""
+    from vizsla.training.now import train_now
+
+    with the_project(project) as opened, bars() as (embedding, _):
+        model = train_now(opened, embedding)
+    click.echo(f"model {model.version}, from {model.labels_used} labels")
+
+
+@cli.command()
+@project_option
+@click.option("-n", "n", default=10, show_default=True, help="How many images.")
+def query(project: str | None, n: int) -> None:
+    """Print the images whose labels would help most, best first."""
+    with the_project(project) as opened:
+        for item in opened.store.upcoming(n):
+            click.echo(f"{item.path}\t{item.reason}")
+
+
+@cli.command()
+@click.argument("model", metavar="MODEL")
+@click.argument("directory", type=_path, metavar="DIR")
+@click.option("--out", type=_path, metavar="FILE.csv", help="Where to write; default: the screen.")
+def predict(model: str, directory: Path, out: Path | None) -> None:
+    """Predict the class of every image in DIR, as CSV.
+
+    MODEL is a project, or a file that `vizsla export model` wrote.
+    """
+    from vizsla.training.now import predict_folder
+
+    with bars() as (embedding, _):
+        table = predict_folder(model, directory, embedding)
+    if out is None:
+        click.echo(table, nl=False)
+    else:
+        from vizsla.caching import write_atomically
+
+        write_atomically(out, table)
+        click.echo(f"{table.count(chr(10)) - 1} predictions in {out}")

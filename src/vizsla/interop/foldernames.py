@@ -1,0 +1,97 @@
+"""Any name as the name of a folder or file that every system can hold, and back.
+
+What cannot stand in a file name is written as its bytes, `%` and two hex digits each: control characters,
+`/ \\ : * ? " < > |`, a leading dot, a trailing dot or blank, the first letter of the names that Windows keeps
+for itself (`con`, `nul`, …), odd bytes, and a `%` before two hex digits. Of class folders also the first letter
+of those that would mean something else: `_unlabeled`, or numbers where all folders have one. All other names
+stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
+
+from vizsla.data.sources import folder_classes
+from vizsla.errors import NoLabel
+
+UNLABELLED = "_unlabeled"
+"""Where the images without a label go."""
+
+NO_CLASS = frozenset({UNLABELLED, "_unlabelled", "no_label"})
+"""Folders that are no classes; `no_label` is CVAT's."""
+
+_NEVER = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\ud800-\udfff]|%(?=[0-9A-Fa-f]{2})|^\.|[. ]\Z')
+_KEPT = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|\Z)", re.IGNORECASE)
+
+
+def escape(name: str) -> str:
+    """The name as a file system takes it.
+
+    >>> escape("cat/dog"), escape("nul.txt"), escape("50% grey"), escape("..")
+    ('cat%2Fdog', '%6Eul.txt', '50% grey', '%2E%2E')
+    """
+    safe = _NEVER.sub(lambda found: _percent(found[0]), name)
+    return _percent(safe[0]) + safe[1:] if _KEPT.match(safe) else safe
+
+
+def unescape(name: str) -> str:
+    """The name that was escaped; any other stays as it is, `a%20b` for one.
+
+    >>> unescape("cat%2Fdog"), unescape("a%20b")
+    ('cat/dog', 'a%20b')
+    """
+    plain = _unquoted(name)
+    return plain if escape(plain) == name else name
+
+
+def folders(classes: Iterable[str]) -> dict[str, str]:
+    """Class → its folder; no two are the same where capitals do not count.
+
+    >>> folders(["cat", "Cat", "_unlabeled"]), folders(["1 eye", "2 eyes"])
+    ({'cat': 'cat', 'Cat': '%43at', '_unlabeled': '%5Funlabeled'}, {'1 eye': '%31 eye', '2 eyes': '%32 eyes'})
+    """
+    found: dict[str, str] = {}
+    taken = set(NO_CLASS)
+    for name in classes:
+        folder = escape(name)
+        found[name] = _shielded(name) if folder.casefold() in taken else folder
+        taken.add(folder.casefold())
+    if classes_of(found.values()) != {folder: name for name, folder in found.items()}:
+        return {name: _shielded(name) for name in found}
+    return found
+
+
+def classes_of(folders: Iterable[str]) -> dict[str, str]:
+    """Folder → its class: without the number that all of them start with, as in `0_collie`, `1_chow`."""
+    names = sorted(set(folders))
+    bare = _without_numbers(names)
+    return {name: _class_of(name, bare.get(name, name)) for name in names}
+
+
+def _without_numbers(names: list[str]) -> dict[str, str]:
+    try:
+        found = folder_classes(f"{name}/" for name in names)
+    except NoLabel:  # two of one number: they are no positions
+        return {}
+    return {name: found.names[found.labels[name]] for name in names} if found else {}
+
+
+def _class_of(folder: str, bare: str) -> str:
+    plain = _unquoted(folder)
+    return plain if plain != folder and folder in (escape(plain), _shielded(plain)) else bare
+
+
+def _shielded(name: str) -> str:
+    """Escaped, and its first letter in any case."""
+    safe = escape(name)
+    return safe if safe.startswith(_percent(name[0])) else _percent(name[0]) + safe[1:]
+
+
+def _percent(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in text.encode(errors="surrogateescape"))
+
+
+def _unquoted(name: str) -> str:
+    return unquote_to_bytes(name.encode(errors="surrogateescape")).decode(errors="surrogateescape")

@@ -1,0 +1,185 @@
+"""From a foreign file into a project: all that can be read, in one transaction, and a report of the rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+from uuid import UUID, uuid5
+
+from vizsla.errors import BadOption
+from vizsla.interop.base import Row, Unreadable, importers, standing
+from vizsla.interop.matching import Catalogue
+from vizsla.store import Answer, Imported, Store
+from vizsla.store.classes import tidy
+from vizsla.store.records import Source
+from vizsla.types import Progress
+
+NO_LABEL = "has no label"
+KNOWN = "is in the project already"
+_STATUSES = {"labelled": "labelled", "labeled": "labelled", "skipped": "skipped", "flagged": "flagged"}
+_KEYS = UUID("8f6cf0f5-54a7-5d0e-9c0e-2a1d5c0b7e11")
+_EXAMPLES = 3
+
+
+@dataclass
+class Reason:
+    """How many rows were passed over for one reason, and where the first of them are."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, example: str) -> None:
+        self.count += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(example)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an import did."""
+
+    taken: int
+    """Answers written."""
+    skipped: int
+    """Rows passed over, for the reasons below."""
+    new_classes: tuple[str, ...]
+    reasons: dict[str, Reason]
+
+    def __str__(self) -> str:
+        added = f"; new classes: {', '.join(self.new_classes)}" if self.new_classes else ""
+        lines = [f"{self.taken} labels imported, {self.skipped} rows passed over{added}"]
+        for reason, about in self.reasons.items():
+            more = ", …" if about.count > len(about.examples) else ""
+            lines.append(f"  {about.count} × {reason}: {', '.join(about.examples)}{more}")
+        return "\n".join(lines)
+
+
+def import_labels(
+    store: Store,
+    format: str,
+    path: str | Path,
+    *,
+    annotator: str = "import",
+    progress: Progress | None = None,
+) -> Report:
+    """Take in the labels of a file or folder; of one image the latest stands, before all that stood so far.
+
+    The same answer a second time, also one that stands in the project already, is passed over.
+
+    Args:    annotator: who gave the answers that name nobody.
+             progress: called with (done, total) while they are written.
+    Raises:  UserError where the file is not of that format; then, and after any failure, nothing has changed.
+    """
+    read = importers[format]
+    if not annotator.strip() or "\0" in annotator:
+        raise BadOption(f"{annotator!r} is no name for an annotator. Give it at least one visible letter.")
+    gathered = _Gathered(Catalogue(store), annotator)
+    gathered.take(read(Path(path)))
+    rows = gathered.without(_standing_keys(store) if gathered.found else set())
+    done = store.import_labels(rows, progress)
+    for key in done.known:  # imported before, and overruled since
+        gathered.pass_over(KNOWN, gathered.path(key))
+    skipped = sum(reason.count for reason in gathered.reasons.values())
+    return Report(done.new, skipped, done.classes, gathered.reasons)
+
+
+class _Gathered:
+    """The answers of a file, and why its other rows are none."""
+
+    def __init__(self, catalogue: Catalogue, annotator: str) -> None:
+        self.found: dict[UUID, Imported] = {}
+        self.reasons: dict[str, Reason] = {}
+        self._catalogue = catalogue
+        self._annotator = annotator
+        self._of_image: dict[int, list[UUID]] = {}
+
+    def pass_over(self, reason: str, example: str) -> None:
+        self.reasons.setdefault(reason, Reason()).add(example)
+
+    def take(self, rows: Iterable[Row | Unreadable]) -> None:
+        for row in rows:
+            if isinstance(row, Unreadable):
+                self.pass_over(row.reason, row.where)
+            elif problem := self._take(row):
+                self.pass_over(problem, _example(row))
+
+    def _take(self, row: Row) -> str | None:
+        """Gather the row's answer, or say why it has none."""
+        status = _STATUSES.get(row.status or "labelled")
+        if row.status not in _STATUSES and row.status not in ("", "undone", "unlabelled", "unlabeled"):
+            return "has a status that is none of labelled, skipped, flagged"
+        if row.status != "undone" and (
+            status is None or (status == "labelled" and not (row.label or "").strip())
+        ):
+            return NO_LABEL
+        if "\0" in (row.label or "") + (row.annotator or ""):
+            return "has a NUL character in a name"
+        image_id = self._catalogue.find(row)
+        if isinstance(image_id, str):
+            return image_id
+        if status is None:  # undone: it takes back what earlier rows said
+            for key in self._of_image.pop(image_id, []):
+                del self.found[key]
+            return None
+        one = self._imported(row, image_id, status)
+        if one.answer.key in self.found:
+            return "is in the file twice"
+        self.found[one.answer.key] = one
+        self._of_image.setdefault(image_id, []).append(one.answer.key)
+        return None
+
+    def _imported(self, row: Row, image_id: int, status: str) -> Imported:
+        label = tidy(row.label or "") if status == "labelled" else None
+        who = row.annotator if row.annotator and row.annotator.strip() else self._annotator
+        answer = Answer(
+            image_id,
+            label,
+            status,  # type: ignore[arg-type]
+            key=_key(image_id, status, label, who, row.labelled_at),
+            source=row.source if row.source in get_args(Source) else "import",  # type: ignore[arg-type]
+            round=row.round,
+            model_version=row.model_version,
+            suggestion_shown=row.suggestion_shown,
+            lead_ms=row.lead_ms,
+        )
+        hint = ((row.suggestion.strip(), row.suggestion_prob or 0.0),) if row.suggestion else ()
+        return Imported(who, answer, row.labelled_at, hint)
+
+    def without(self, known: set[UUID]) -> list[Imported]:
+        """The answers that are new, oldest first; those without a time are given now, in the file's order."""
+        for key in self.found:
+            if key in known:
+                self.pass_over(KNOWN, self.path(key))
+        end = datetime.max.replace(tzinfo=UTC)
+        fresh = [one for key, one in self.found.items() if key not in known]
+        return sorted(fresh, key=lambda one: one.created_at or end)
+
+    def path(self, key: UUID) -> str:
+        """The path of the image that the answer is about."""
+        return self._catalogue.images[self.found[key].answer.image_id].path or ""
+
+
+def _example(row: Row) -> str:
+    name = row.file_name or row.sha256 or "?"
+    return f"{name} ({row.where})" if row.where else name
+
+
+def _key(image_id: int, status: str, label: str | None, who: str, when: datetime | None) -> UUID:
+    """The same for the same answer, so that importing a file twice adds nothing."""
+    told = [image_id, status, label, who, when.astimezone(UTC).isoformat() if when else None]
+    return uuid5(_KEYS, json.dumps(told))
+
+
+def _standing_keys(store: Store) -> set[UUID]:
+    """The keys that what stands now would have as an import, and those that it has."""
+    keys: set[UUID] = set()
+    for label, _ in standing(store):
+        keys |= {
+            label.key,
+            _key(label.image_id, label.status, label.label, label.annotator, label.created_at),
+        }
+    return keys

@@ -1,0 +1,44 @@
+"""`vizsla worker`: the trainer as a process, one at a time for a project."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+
+from vizsla.project import Project
+from vizsla.training.trainer import Trainer
+
+_IDLE_SECONDS = 0.25
+_QUEUE_SECONDS = 1.0  # between two looks whether the trainer before has left
+
+
+def work(project: Project, stop: threading.Event) -> None:
+    """Train for this project until told to stop; wait while another process does."""
+    while not stop.is_set():
+        with project.store.lead("trainer") as leading:
+            if leading:
+                trainer = Trainer(project)
+                while not stop.is_set():
+                    if not trainer.step():
+                        stop.wait(_IDLE_SECONDS)
+        stop.wait(_QUEUE_SECONDS)
+
+
+def end_with_parent() -> None:
+    """Leave at once when the standard input closes, as it does when the server that started us is gone."""
+
+    def watch() -> None:
+        with suppress(OSError, ValueError):
+            while sys.stdin.buffer.read(1024):
+                pass
+        os._exit(0)  # nothing is lost: the trainer keeps nothing that cannot be found again
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def be_kind() -> None:
+    """Leave the processor to the page where both want it."""
+    with suppress(OSError, AttributeError):
+        os.nice(5)

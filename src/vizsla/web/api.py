@@ -1,0 +1,430 @@
+"""The calls of the labelling page. Each opens nothing, asks the store once or twice, and answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
+from fastapi import Path as InPath
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from vizsla import interop
+from vizsla.errors import BadOption
+from vizsla.project import Project
+from vizsla.store import Answer, Label, Saved, Store, Tile
+from vizsla.web import state, wire
+from vizsla.web.door import Me, Visitor, visitor
+from vizsla.web.pictures import Pictures, Size
+from vizsla.web.watch import Watch
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": wire.Problem, "description": what}
+    for code, what in {
+        400: "The body is no JSON",
+        401: "No or a wrong token",
+        403: "Another site asks, or the server only shows",
+        404: "Nothing of that name or id",
+        421: "The Host is not ours",
+        422: "A value makes no sense",
+    }.items()
+}
+
+router = APIRouter(prefix="/api", responses=_PROBLEMS)
+
+ImageId = Annotated[int, InPath(ge=1, le=wire.INT64)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Cursor = Annotated[wire.Text | None, Query()]
+Looking = Depends(visitor)
+
+
+async def _project(request: Request) -> Project:
+    found: Project = request.app.state.project
+    return found
+
+
+async def _store(request: Request) -> Store:
+    found: Store = request.app.state.project.store
+    return found
+
+
+async def _watch(request: Request) -> Watch:
+    found: Watch = request.app.state.watch
+    return found
+
+
+async def _pictures(request: Request) -> Pictures:
+    found: Pictures = request.app.state.pictures
+    return found
+
+
+ThisProject = Annotated[Project, Depends(_project)]
+ThisStore = Annotated[Store, Depends(_store)]
+ThisWatch = Annotated[Watch, Depends(_watch)]
+ThePictures = Annotated[Pictures, Depends(_pictures)]
+
+
+# the project
+
+
+@router.get("/project")
+def project(project: ThisProject, watch: ThisWatch, who: Visitor, request: Request) -> wire.ProjectOut:
+    """How everything stands."""
+    return state.project(project, watch, who, read_only=request.app.state.door.read_only)
+
+
+@router.get("/curve", dependencies=[Looking])
+def curve(project: ThisProject) -> wire.Curve:
+    """Accuracy over labels, where the model errs, and the rules for stopping."""
+    return state.curve(project)
+
+
+# labelling
+
+
+@router.post("/queue")
+def queue(body: wire.QueueIn, me: Me, store: ThisStore, pictures: ThePictures) -> wire.Items:
+    """The images to label next, leased to who asks; those already leased come first."""
+    if body.keep is not None:
+        store.release(me.id, body.keep)
+    return wire.Items(
+        items=[
+            wire.ItemOut(
+                item_id=item.image_id,
+                lease_id=item.lease_id,
+                image_url=pictures.url(item.image_id),
+                file_name=wire.readable(item.path),
+                reason=item.reason,
+                audit=item.source == "audit",
+                model_version=item.model_version,
+                suggestion=None
+                if item.suggestion is None
+                else [wire.Suggested(class_=name, prob=prob) for name, prob in item.suggestion],
+            )
+            for item in store.claim(me.id, body.n)
+        ]
+    )
+
+
+@router.post(
+    "/labels", status_code=201, responses={200: {"model": wire.SavedOut, "description": "Known already"}}
+)
+def label(body: wire.AnswerIn, me: Me, store: ThisStore, response: Response) -> wire.SavedOut:
+    """Keep an answer. On disk when this returns; the same key again gives the same acknowledgement."""
+    saved = store.label(me.id, _answer(body))
+    response.status_code = 201 if saved.new else 200
+    return _saved(saved)
+
+
+@router.post(
+    "/labels/batch",
+    status_code=201,
+    responses={200: {"model": list[wire.SavedOut], "description": "Known already"}},
+)
+def label_batch(
+    body: list[wire.AnswerIn], me: Me, store: ThisStore, response: Response
+) -> list[wire.SavedOut]:
+    """Keep many answers, all or none; one undo takes them back together."""
+    if len(body) > 5000:
+        raise BadOption(f"{len(body)} answers in one batch are too many. Send 5000 at most.")
+    saved = store.label_batch(me.id, [_answer(one) for one in body])
+    response.status_code = 201 if any(one.new for one in saved) else 200
+    return [_saved(one) for one in saved]
+
+
+@router.post("/undo")
+def undo(me: Me, store: ThisStore, pictures: ThePictures, body: wire.KeyIn | None = None) -> wire.ChangeOut:
+    """Take back the newest answer of who asks; its image comes first in the next queue."""
+    change = store.undo(me.id, body.key if body else None)
+    return wire.ChangeOut(labels=_labels(change.labels, pictures), saved=change.saved)
+
+
+@router.post("/redo")
+def redo(me: Me, store: ThisStore, pictures: ThePictures, body: wire.KeyIn | None = None) -> wire.ChangeOut:
+    """Give again what was undone last."""
+    change = store.redo(me.id, body.key if body else None)
+    return wire.ChangeOut(labels=_labels(change.labels, pictures), saved=change.saved)
+
+
+@router.get("/labels", dependencies=[Looking])
+def labels(
+    store: ThisStore,
+    pictures: ThePictures,
+    who: Visitor,
+    limit: Limit = 100,
+    cursor: Annotated[int | None, Query(ge=1, le=wire.INT64)] = None,
+    history: bool = False,
+    mine: bool = False,
+) -> wire.Labels:
+    """Answers, newest first: the one that stands for each image, or all that were ever given."""
+    me = next((one.id for one in store.annotators() if one.name == who), 0) if mine else None
+    if mine and not history:
+        rows = list(store.history(annotator_id=me, before=cursor, limit=3 * limit))
+        standing = _standing(rows)[:limit]
+        return wire.Labels(items=_labels(standing, pictures), next=_next(standing, limit))
+    rows = (
+        store.history(annotator_id=me, before=cursor, limit=limit)
+        if history
+        else store.labels(before=cursor, limit=limit)
+    )
+    return wire.Labels(items=_labels(rows, pictures), next=_next(rows, limit))
+
+
+def _standing(rows: Sequence[Label]) -> list[Label]:
+    """Of one annotator's rows, newest first, those that were neither taken back nor answered anew."""
+    void = {row.undoes for row in rows}
+    seen: set[int] = set()
+    kept = []
+    for row in rows:
+        if row.status != "undone" and row.id not in void and row.image_id not in seen:
+            seen.add(row.image_id)
+            kept.append(row)
+    return kept
+
+
+def _next(rows: Sequence[Label], limit: int) -> str | None:
+    return str(rows[-1].id) if len(rows) == limit else None
+
+
+# classes
+
+
+@router.get("/classes", dependencies=[Looking])
+def classes(store: ThisStore) -> wire.Classes:
+    """The classes in the order of their keys."""
+    return wire.Classes(items=state.classes(store))
+
+
+@router.post(
+    "/classes", status_code=201, responses={200: {"model": wire.ClassOut, "description": "Was there"}}
+)
+def add_class(body: wire.NewClass, me: Me, store: ThisStore, response: Response) -> wire.ClassOut:
+    """Add a class, or find the one of that name."""
+    known = {one.id for one in store.classes()}
+    [new] = store.add_classes([body.name])
+    response.status_code = 200 if new.id in known else 201
+    return _class(store, new.name)
+
+
+@router.patch("/classes/{name:path}")
+def change_class(name: str, body: wire.ChangedClass, me: Me, store: ThisStore) -> wire.ClassOut:
+    """Rename a class, or merge it into another; its labels stay as they were given."""
+    if (body.name is None) == (body.merge_into is None):
+        raise BadOption("give either a new name or the class to merge into.")
+    if body.name is not None:
+        return _class(store, store.rename_class(name, body.name).name)
+    return _class(store, store.merge_class(name, body.merge_into or "").name)
+
+
+def _class(store: Store, name: str) -> wire.ClassOut:
+    return next(one for one in state.classes(store) if one.name == name)
+
+
+# images
+
+
+_PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "The picture"},
+    304: {"description": "As you have it"},
+    409: {"model": wire.Problem, "description": "Another picture lies there now"},
+    410: {"model": wire.Problem, "description": "The file is gone"},
+    415: {"model": wire.Problem, "description": "The file cannot be decoded"},
+}
+
+
+@router.get("/images/{image_id}", response_class=Response, responses=_PICTURE, dependencies=[Looking])
+def image(
+    image_id: ImageId,
+    store: ThisStore,
+    pictures: ThePictures,
+    v: wire.Text | None = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """A picture, upright and at most 1600 px wide and high."""
+    return _picture(image_id, "screen", store, pictures, v, if_none_match)
+
+
+@router.get("/images/{image_id}/thumb", response_class=Response, responses=_PICTURE, dependencies=[Looking])
+def thumb(
+    image_id: ImageId,
+    store: ThisStore,
+    pictures: ThePictures,
+    v: wire.Text | None = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """A picture of at most 256 px."""
+    return _picture(image_id, "thumb", store, pictures, v, if_none_match)
+
+
+def _picture(
+    image_id: int, size: Size, store: Store, pictures: Pictures, mark: str | None, known: str | None
+) -> Response:
+    image = store.image(image_id)
+    tag = pictures.tag(image, size)
+    lasting = mark == pictures.mark(image_id)
+    headers = {
+        "ETag": tag,
+        "Cache-Control": "private, max-age=31536000, immutable" if lasting else "private, no-cache",
+    }
+    if known is not None and tag in known:
+        return Response(status_code=304, headers=headers)
+    found = pictures.get(image, size)
+    return Response(found.content, media_type=found.media_type, headers=headers)
+
+
+# overviews
+
+
+@router.get("/grid", dependencies=[Looking])
+def grid(
+    store: ThisStore,
+    pictures: ThePictures,
+    by: Literal["class", "cluster", "status"] = "class",
+    group: Annotated[wire.Text | None, Query()] = None,
+    limit: Limit = 60,
+    cursor: Cursor = None,
+) -> wire.Tiles:
+    """Images by predicted class, by cluster of look-alikes, or by status."""
+    groups = store.groups(by)
+    chosen = group if group is not None else next((one.name for one in groups if one.count), None)
+    tiles = [] if chosen is None else store.tiles(by, chosen, limit=limit, after=cursor)
+    return wire.Tiles(
+        items=[_tile(tile, pictures) for tile in tiles],
+        next=tiles[-1].cursor if len(tiles) == limit else None,
+        groups=[wire.GroupOut(name=one.name, count=one.count) for one in groups],
+    )
+
+
+@router.get("/review", dependencies=[Looking])
+def review(
+    store: ThisStore,
+    pictures: ThePictures,
+    kind: Literal["errors", "duplicates", "disagreements"] = "errors",
+    label: Annotated[wire.Text | None, Query()] = None,
+    predicted: Annotated[wire.Text | None, Query()] = None,
+    limit: Limit = 60,
+    cursor: Annotated[int, Query(ge=0, le=wire.INT64)] = 0,
+) -> wire.Findings:
+    """Labels worth a second look, the most suspicious first."""
+    found = state.findings(store, kind, label, predicted)
+    page = found[cursor : cursor + limit]
+    tiles = store.tile({image for one in page for image in (one.image_id, one.other_id) if image})
+    after = cursor + limit
+    return wire.Findings(
+        items=[state.finding(one, kind, tiles, pictures) for one in page if one.image_id in tiles],
+        next=str(after) if after < len(found) else None,
+    )
+
+
+def _tile(tile: Tile, pictures: Pictures) -> wire.TileOut:
+    return wire.TileOut(
+        item_id=tile.image_id,
+        file_name=wire.readable(tile.path),
+        thumb_url=pictures.thumb_url(tile.image_id),
+        image_url=pictures.url(tile.image_id),
+        suggestion=wire.Suggested(class_=tile.suggestion[0], prob=tile.suggestion[1])
+        if tile.suggestion
+        else None,
+        label=tile.label,
+        status=tile.status,
+    )
+
+
+# what happens meanwhile
+
+
+@router.post("/rescan", status_code=202)
+def rescan(me: Me, watch: ThisWatch) -> wire.State:
+    """Look for photos that were added, renamed or taken away."""
+    watch.rescan()
+    return wire.State(state="scanning")
+
+
+@router.post("/train", status_code=202)
+def train(me: Me, project: ThisProject) -> wire.State:
+    """Train now, if anything is new."""
+    project.ask_for_training()
+    return wire.State(state="asked")
+
+
+@router.get("/events", response_class=EventSourceResponse)
+async def events(request: Request, watch: ThisWatch, who: Visitor) -> AsyncIterator[ServerSentEvent]:
+    """What changes, as it changes."""
+    project: Project = request.app.state.project
+    one = project.store.who(request.state.token) if request.state.token else None
+    annotator_id = one.id if one else None
+    yield ServerSentEvent(comment="hello", retry=1000)
+    async for news in watch.listen(annotator_id):
+        data = await asyncio.to_thread(state.news, project, watch, news.event)
+        yield ServerSentEvent(data=data, event=news.event)
+
+
+@router.get(
+    "/export/{format}",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
+def export(format: str, project: ThisProject, who: Visitor) -> Response:
+    """All labels, or the model, as a file."""
+    if format == "model":
+        return _model(project.store)
+    chosen = interop.formats[format]
+    name = f"{project.name}{chosen.suffix}"
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{_quoted(name)}"}
+    return StreamingResponse(
+        chosen.write(project.store, project.images), media_type=chosen.media_type, headers=headers
+    )
+
+
+def _model(store: Store) -> Response:
+    model = store.model()
+    content = store.artifact(model.version) if model else None
+    if model is None or content is None:
+        raise HTTPException(404, "there is no model yet. Label images of two classes first.")
+    headers = {"Content-Disposition": f'attachment; filename="model-{model.version}.safetensors"'}
+    return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+def _quoted(name: str) -> str:
+    return quote(name, errors="replace")
+
+
+# between store and wire
+
+
+def _answer(body: wire.AnswerIn) -> Answer:
+    return Answer(
+        image_id=body.item_id,
+        label=body.label,
+        status=body.status,
+        key=body.key,
+        lease_id=body.lease_id,
+        model_version=body.model_version,
+        suggestion_shown=body.suggestion_shown,
+        lead_ms=body.lead_ms,
+    )
+
+
+def _saved(saved: Saved) -> wire.SavedOut:
+    return wire.SavedOut(label_id=saved.label_id, saved=saved.saved)
+
+
+def _labels(rows: Sequence[Label], pictures: Pictures) -> list[wire.LabelOut]:
+    return [
+        wire.LabelOut(
+            label_id=row.id,
+            item_id=row.image_id,
+            file_name=wire.readable(row.path),
+            label=row.label,
+            status=row.status,
+            annotator=row.annotator,
+            round=row.round,
+            source=row.source,
+            created_at=row.created_at,
+            thumb_url=pictures.thumb_url(row.image_id),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,102 @@
+"""The FastAPI application: a project behind a door, with its calls and its page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from vizsla.errors import NoLabel, UnknownName, UnreadableImage, UserError, VizslaError
+from vizsla.project import Project
+from vizsla.web import wire
+from vizsla.web.api import router
+from vizsla.web.door import Door, Guard
+from vizsla.web.pictures import Gone, Pictures, Replaced
+from vizsla.web.watch import Watch
+
+STATIC = Path(__file__).parent / "static"
+
+_STATUS: list[tuple[type[VizslaError], int]] = [
+    (Gone, 410),
+    (Replaced, 409),
+    (UnreadableImage, 415),
+    (UnknownName, 404),
+    (NoLabel, 422),
+    (UserError, 422),
+]
+
+
+def create_app(project: Project, door: Door | None = None) -> FastAPI:
+    """The page and the API of one project. The folder is scanned once the server runs."""
+    pictures = Pictures(project)
+    watch = Watch(project, pictures)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        watch.rescan()
+        heart = asyncio.create_task(watch.run())
+        yield
+        heart.cancel()
+
+    app = FastAPI(
+        title="Vizsla",
+        version=metadata.version("vizsla"),
+        description="Active learning for image classification: the labelling page's API.",
+        docs_url=None,  # its page asks a content network for scripts
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.project, app.state.watch, app.state.pictures = project, watch, pictures
+    app.state.door = door or Door()
+    app.include_router(router)
+    app.add_middleware(Guard, door=app.state.door)
+    app.add_exception_handler(VizslaError, _explain)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _plain)
+
+    @app.get("/healthz")
+    def healthz() -> wire.Health:
+        """Whether the server lives."""
+        return wire.Health(version=metadata.version("vizsla"))
+
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    app.mount("/static", _Fresh(directory=STATIC, check_dir=False), name="static")
+    return app
+
+
+class _Fresh(StaticFiles):
+    """Files that browsers ask about each time, so that an upgrade is seen at once."""
+
+    def file_response(self, *args: object, **options: object) -> FileResponse:
+        response = super().file_response(*args, **options)  # type: ignore[arg-type]
+        response.headers["Cache-Control"] = "no-cache"
+        return response  # type: ignore[return-value]
+
+
+async def _explain(_: Request, error: Exception) -> JSONResponse:
+    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+    return JSONResponse({"detail": wire.readable(str(error))}, status)
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    """What does not fit, in words."""
+    assert isinstance(error, RequestValidationError)
+    broken = any(one["type"] == "json_invalid" for one in error.errors())
+    said = [f"{'.'.join(map(str, one['loc'][1:])) or 'the body'}: {one['msg']}" for one in error.errors()[:5]]
+    return JSONResponse({"detail": wire.readable("; ".join(said))}, 400 if broken else 422)
+
+
+async def _plain(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)

@@ -1,0 +1,136 @@
+"""Images for the page: by id only, upright, no larger than a screen, and never the file itself."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
+
+from PIL import Image as Picture
+
+from vizsla.data.images import load
+from vizsla.errors import UnreadableImage, VizslaError
+from vizsla.project import Project
+from vizsla.store import Image
+
+Size = Literal["screen", "thumb"]
+
+_SIDE = {"screen": 1600, "thumb": 256}
+_SMALL = 512  # up to this side PNG, which keeps the few pixels of a small picture as they are
+_CACHE_BYTES = 96 * 2**20
+_AT_ONCE = threading.BoundedSemaphore(2 * (os.cpu_count() or 1))  # large images need much memory
+
+
+class Gone(VizslaError):
+    """The file of an image is not there any more."""
+
+
+class Replaced(VizslaError):
+    """Another content lies where the image lay."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A picture as it goes to the browser."""
+
+    content: bytes
+    media_type: str
+
+
+class Pictures:
+    """Decodes and shrinks images, and keeps the small ones in memory."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.hashes: dict[int, str] = {}
+        """Contents met for the first time, for whoever writes them to the store."""
+        self._kept: OrderedDict[str, Encoded] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def mark(self, image_id: int) -> str:
+        """What a URL carries so that a browser may keep the picture for good: an id is only ours, a content is not."""
+        return hashlib.sha256(
+            f"{self.project.address}|{self.project.images}|{image_id}".encode(errors="replace")
+        ).hexdigest()[:10]
+
+    def url(self, image_id: int) -> str:
+        """Where a browser finds the picture."""
+        return f"/api/images/{image_id}?v={self.mark(image_id)}"
+
+    def thumb_url(self, image_id: int) -> str:
+        """Where a browser finds it small."""
+        return f"/api/images/{image_id}/thumb?v={self.mark(image_id)}"
+
+    def tag(self, image: Image, size: Size) -> str:
+        """The ETag of a picture."""
+        what = f"{self.mark(image.id)}|{image.size}|{image.mtime_ns}|{size}"
+        return f'"{hashlib.sha256(what.encode()).hexdigest()[:20]}"'
+
+    def get(self, image: Image, size: Size) -> Encoded:
+        """The picture.
+
+        Raises: Gone, Replaced, or UnreadableImage, upon which the image has been taken out of the queue.
+        """
+        tag = self.tag(image, size)
+        with self._lock:
+            if tag in self._kept:
+                self._kept.move_to_end(tag)
+                return self._kept[tag]
+        content = self._read(image)
+        try:
+            with _AT_ONCE:
+                encoded = _encode(content, _SIDE[size])
+        except UnreadableImage as error:
+            self.project.store.set_unreadable(image.id, str(error).replace("an image of", f"{image.path}:"))
+            raise UnreadableImage(f"{image.path} {_reason(error)}") from None
+        self._keep(tag, encoded)
+        return encoded
+
+    def _read(self, image: Image) -> bytes:
+        if image.path is None or image.state == "missing":
+            raise Gone(f"image {image.id} is not in the folder any more; its labels are kept.")
+        path = self.project.path(image.path)
+        try:
+            about = path.stat()
+            content = path.read_bytes()
+        except OSError as error:
+            raise Gone(f"{image.path} cannot be opened: {error.strerror}. Put it back and rescan.") from None
+        if image.sha256 is None:
+            self.hashes[image.id] = hashlib.sha256(content).hexdigest()
+        elif (about.st_size, about.st_mtime_ns) != (image.size, image.mtime_ns):
+            if hashlib.sha256(content).hexdigest() != image.sha256:
+                raise Replaced(
+                    f"{image.path} is another picture now. It comes up as a new image after a rescan."
+                )
+        return content
+
+    def _keep(self, tag: str, encoded: Encoded) -> None:
+        with self._lock:
+            if tag not in self._kept:
+                self._kept[tag] = encoded
+                self._bytes += len(encoded.content)
+            while self._bytes > _CACHE_BYTES:
+                _, oldest = self._kept.popitem(last=False)
+                self._bytes -= len(oldest.content)
+
+
+def _encode(content: bytes, side: int) -> Encoded:
+    picture = load(content, size=side * 3 // 4)
+    if max(picture.size) > side:
+        picture.thumbnail((side, side), Picture.Resampling.LANCZOS, reducing_gap=2.0)
+    out = io.BytesIO()
+    if max(picture.size) <= _SMALL and side > _SIDE["thumb"]:
+        picture.save(out, "PNG", compress_level=1)
+        return Encoded(out.getvalue(), "image/png")
+    picture.save(out, "JPEG", quality=88)
+    return Encoded(out.getvalue(), "image/jpeg")
+
+
+def _reason(error: UnreadableImage) -> str:
+    """The error without the name it was given, for the content came as bytes."""
+    return "cannot be shown: " + str(error).partition(": ")[2]

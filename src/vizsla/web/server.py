@@ -1,0 +1,145 @@
+"""Serving: a port, uvicorn, the trainer as a child process, and a browser where there is one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from vizsla.errors import BadOption
+from vizsla.project import Project
+from vizsla.store.overview import TRAINING
+from vizsla.web.app import create_app
+from vizsla.web.door import Door
+
+_log = logging.getLogger("vizsla")
+
+PORT = 8050
+_NEXT_PORTS = 20  # tried when nobody asked for a certain port
+_MOST_WAIT = 30.0  # seconds before a trainer that keeps ending is started again
+
+
+def bind(host: str, port: int | None) -> socket.socket:
+    """A listening socket on that port; without one, on the first free port from 8050 on.
+
+    Raises: BadOption where the port is taken or the host is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in [port] if port is not None else [*range(PORT, PORT + _NEXT_PORTS), 0]:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        if os.name == "posix":  # on Windows this would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, candidate))
+            listener.listen(128)
+            return listener
+        except (OSError, OverflowError) as error:
+            listener.close()
+            if port is not None:
+                why = error.strerror if isinstance(error, OSError) else "ports go from 0 to 65535"
+                raise BadOption(f"cannot listen on {host}:{port}: {why}. Choose another --port.") from None
+            last = error
+    raise BadOption(f"cannot listen on {host}: {last}. Choose another --host.")
+
+
+def address_of(listener: socket.socket, host: str) -> str:
+    """What to type into a browser."""
+    shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host
+    return f"http://{shown}:{listener.getsockname()[1]}/"
+
+
+def serve(
+    project: Project,
+    door: Door,
+    listener: socket.socket,
+    *,
+    trainer: bool = True,
+    on_ready: Callable[[], None] | None = None,
+) -> None:
+    """Serve until interrupted; with a trainer beside it that ends when this process does."""
+    app = create_app(project, door)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on"
+    )
+    server = _Server(config, on_ready)
+    with _trainer(project, wanted=trainer):
+        server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._on_ready and self.started:
+            self._on_ready()
+
+
+@contextmanager
+def _trainer(project: Project, *, wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    stop = threading.Event()
+    keeper = threading.Thread(target=_keep_training, args=(project, stop), name="vizsla-trainer", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        keeper.join(5)
+
+
+def _keep_training(project: Project, stop: threading.Event) -> None:
+    """Start the trainer, and start it again when it ends: the labels are safe, only the learning stopped."""
+    wait = 0.5
+    command = [sys.executable, "-m", "vizsla", "worker", "--project", project.address, "--with-parent"]
+    while not stop.is_set():
+        began = time.monotonic()
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
+        )
+        while child.poll() is None and not stop.is_set():
+            stop.wait(0.2)
+        if stop.is_set():
+            assert child.stdin is not None
+            child.stdin.close()
+            try:
+                child.wait(2)
+            except subprocess.TimeoutExpired:
+                child.kill()
+            return
+        wait = 0.5 if time.monotonic() - began > 60 else min(_MOST_WAIT, 2 * wait)
+        said = f"the trainer ended with code {child.returncode}; it is started again."
+        _log.warning("%s", said)
+        project.store.set_setting(TRAINING, {"state": "failed", "error": said})
+        stop.wait(wait)
+
+
+def open_browser(address: str) -> bool:
+    """Show the page, where there is a browser with a screen; never one in a terminal."""
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        return False
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        return False
+    if isinstance(browser, webbrowser.GenericBrowser) and not isinstance(
+        browser, webbrowser.BackgroundBrowser
+    ):
+        return False
+    threading.Thread(target=browser.open, args=(address,), daemon=True).start()
+    return True

@@ -1,0 +1,156 @@
+/** The Label tab: one image, its classes, what was answered last. */
+
+import { html } from './view.js'
+import { addClass, problem } from './api.js'
+import { Classes } from './classes.js'
+import { Drawer, said } from './drawer.js'
+import { Picture } from './picture.js'
+import { classOf, useTabKeys } from './commands.js'
+import { counted, percent } from './format.js'
+import { printed } from './keys.js'
+import { toast } from './state.js'
+
+/** @typedef {import('./state.js').State} State */
+
+/** @param {import('./part.js').Part} props */
+export function LabelTab({ store, session, live, keys }) {
+  const state = store.get()
+  const { project, looking, recent } = state
+  const slide = looking?.slide ?? state.current
+  const guesses = visibleGuesses(state)
+  const classes = project?.classes ?? []
+  const readOnly = project?.read_only ?? false
+
+  const accept = () => guesses[0] && session.answer('labelled', guesses[0].class)
+  /** @type {Record<string, () => void>} */
+  const acts = {
+    accept,
+    skip: () => session.answer('skipped', null),
+    flag: () => session.answer('flagged', null),
+    undo: session.undo,
+    back: () => session.walk(1),
+    forward: () => void (looking && session.walk(-1)),
+    find: () => /** @type {HTMLElement|null} */ (document.querySelector('[data-testid=find-class]'))?.focus(),
+    suggestions: session.toggleGuesses,
+    zoom: () => store.set({ zoomed: !state.zoomed }),
+  }
+  useTabKeys(keys, (action) => {
+    const chosen = classOf(classes, action)
+    if (chosen) session.answer('labelled', chosen.name)
+    else if (action in acts) acts[action]()
+    return chosen !== undefined || action in acts
+  })
+
+  return html`
+    <main class="label" data-looking=${looking !== null}>
+      <h1 class="sr">Label</h1>
+      <div class="stage">
+        ${slide
+          ? html`<${Picture} slide=${slide} zoomed=${state.zoomed} onPainted=${session.painted}
+              onZoom=${(/** @type {boolean} */ zoomed) => store.set({ zoomed })} />`
+          : html`<${Empty} state=${state} store=${store} />`}
+      </div>
+      <${Reason} slide=${slide} state=${state} guess=${guesses[0] ?? null} acts=${acts} session=${session} />
+      <aside class="side" aria-label="Answers">
+        <${Actions} acts=${acts} disabled=${readOnly || !slide} keymap=${state.keymap} shown=${state.guessesShown} />
+        <${Classes} classes=${classes} guesses=${guesses} chosen=${looking?.recent.label ?? null}
+          disabled=${readOnly || !slide} keymap=${state.keymap} acts=${classActs(store, session, live)} />
+      </aside>
+      <${Drawer} recent=${recent} looking=${looking?.recent ?? null} guidelines=${project?.guidelines ?? ''}
+        onLook=${session.look} />
+    </main>
+  `
+}
+
+/** Never on random checks (the server sends none), on earlier answers, or when the person hid them.
+ * @param {State} state @returns {import('./api.js').Guess[]} */
+function visibleGuesses({ looking, guessesShown, current }) {
+  if (looking || !guessesShown || !current) return []
+  return [...(current.item.suggestion ?? [])].sort((one, other) => other.prob - one.prob)
+}
+
+/** @type {WeakMap<object, import('./classes.js').Acts>} */
+const actsOf = new WeakMap()
+
+/** The same functions every time, so that unchanged buttons are not drawn again.
+ * @param {import('./state.js').Store} store @param {import('./session.js').Session} session
+ * @param {import('./live.js').Live} live */
+function classActs(store, session, live) {
+  const kept = actsOf.get(session)
+  if (kept) return kept
+  const acts = {
+    onChoose: (/** @type {string} */ name) => session.answer('labelled', name),
+    onEdit: (/** @type {string} */ of) => store.set({ dialog: { name: 'class', of } }),
+    onAdd: (/** @type {string} */ name) =>
+      addClass(name).then(
+        () => live.refresh().then(() => true),
+        (error) => (toast(store, problem(error).message, { tone: 'bad' }), false),
+      ),
+  }
+  actsOf.set(session, acts)
+  return acts
+}
+
+/** @param {{slide: import('./slide.js').Slide|null, state: State, guess: import('./api.js').Guess|null,
+ *   acts: Record<string, () => void>, session: import('./session.js').Session}} props */
+function Reason({ slide, state, guess, acts, session }) {
+  const { looking, keymap } = state
+  if (looking) {
+    return html`<div class="reason">
+      <p data-testid="reason">You said “${said(looking.recent)}”. Choose another class to change it.</p>
+      <button type="button" onClick=${() => session.look(null)}>Back to labelling</button>
+    </div>`
+  }
+  return html`<div class="reason">
+    <p data-testid="reason">${slide?.item.reason ?? ''}</p>
+    ${guess &&
+    html`<button type="button" class="accept" data-testid="accept" onClick=${acts.accept}>
+      <kbd aria-hidden="true">${printed(keymap.accept?.[0] ?? '')}</kbd> ${guess.class} ${' '}
+      <span class="quiet">${percent(guess.prob)}</span>
+    </button>`}
+  </div>`
+}
+
+/** @param {{acts: Record<string, () => void>, disabled: boolean, keymap: import('./keys.js').Keymap,
+ *   shown: boolean}} props */
+const Actions = ({ acts, disabled, keymap, shown }) => html`
+  <div class="actions">
+    <${Act} name="Skip" act=${acts.skip} chord=${keymap.skip?.at(-1)} disabled=${disabled} />
+    <${Act} name="Flag" act=${acts.flag} chord=${keymap.flag?.[0]} disabled=${disabled} />
+    <${Act} name="Undo" act=${acts.undo} chord=${keymap.undo?.[0]} />
+    <button type="button" data-testid="suggestions" aria-pressed=${shown} title="Show or hide suggestions"
+      onClick=${acts.suggestions}><kbd aria-hidden="true">${printed(keymap.suggestions?.[0] ?? '')}</kbd> Hints</button>
+  </div>
+`
+
+/** @param {{name: string, act: () => void, chord?: string, disabled?: boolean}} props */
+const Act = ({ name, act, chord, disabled }) => html`
+  <button type="button" data-testid=${name.toLowerCase()} disabled=${disabled} onClick=${act}>
+    <kbd aria-hidden="true">${printed(chord ?? '')}</kbd> ${name}
+  </button>
+`
+
+/** Why there is no image, and what to do now. @param {{state: State, store: import('./state.js').Store}} props */
+function Empty({ state, store }) {
+  const { project, dry, online } = state
+  if (!project || !dry) return html`<p class="absent pending" role="status">${online ? 'Opening…' : 'Connecting…'}</p>`
+  if (project.training.state === 'scanning') {
+    return html`<p class="absent pending" role="status">Looking for images…</p>`
+  }
+  if (project.counts.total === 0) {
+    return html`<div class="absent"><h2>No images here yet</h2><p>Add photos to the folder, then look again.</p></div>`
+  }
+  if (project.counts.unlabelled > state.outbox.waiting) {
+    const left = counted(project.counts.unlabelled, 'image')
+    return html`<div class="absent" role="status"><h2>Nothing free just now</h2>
+      <p>${left} left, on other people’s screens. The next free one appears here by itself.</p></div>`
+  }
+  return html`<div class="absent" data-testid="exhausted" role="status">
+    <h2>Done. Every image has an answer.</h2>
+    <p>${counted(project.counts.labelled, 'label')}, ${project.counts.skipped} skipped, ${project.counts.flagged} flagged.</p>
+    <p class="links">
+      <button type="button" onClick=${() => store.set({ tab: 'review' })}>Review doubtful labels</button>
+      <button type="button" onClick=${() => store.set({ tab: 'export' })}>Export</button>
+    </p>
+  </div>`
+}

@@ -1,0 +1,136 @@
+"""What happens meanwhile: folder scans, the trainer's news for the browsers, leases of people who left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from vizsla.errors import VizslaError
+from vizsla.project import Project
+from vizsla.store import Pulse
+from vizsla.web.pictures import Pictures
+
+_log = logging.getLogger("vizsla")
+
+PULSE_SECONDS = 0.2
+LEAVE_SECONDS = 6.0  # a page that is loaded again within this time finds its images still leased
+
+
+@dataclass(frozen=True)
+class News:
+    """Something that browsers should know."""
+
+    event: str
+
+
+@dataclass(eq=False)
+class Watch:
+    """One per server. `run` is its heart, on the server's event loop."""
+
+    project: Project
+    pictures: Pictures
+    scanning: bool = False
+    notice: str | None = None
+    """What is wrong with the image folder."""
+    pulse: Pulse | None = None
+    _listeners: set[asyncio.Queue[News]] = field(default_factory=set)
+    _present: dict[int, int] = field(default_factory=dict)
+    _again: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _leaving: set[asyncio.Task[None]] = field(default_factory=set)
+
+    # scans
+
+    def rescan(self) -> None:
+        """Scan the folder in the background; a call during a scan has it done once more."""
+        with self._lock:
+            if self.scanning:
+                self._again = True
+                return
+            self.scanning = True
+        threading.Thread(target=self._scan, name="vizsla-scan", daemon=True).start()
+
+    def _scan(self) -> None:
+        while True:
+            try:
+                self.project.scan()
+                self.notice = None
+            except VizslaError as error:
+                self.notice = str(error)
+            except Exception:
+                _log.exception("the scan of %s failed", self.project.images)
+                self.notice = "the folder could not be read; the server's output says more."
+            with self._lock:
+                if not self._again:
+                    self.scanning = False
+                    return
+                self._again = False
+
+    # news
+
+    async def run(self) -> None:
+        """Look at the store a few times a second, and tell the listeners what has changed."""
+        was: tuple[Pulse, bool, str | None] | None = None
+        while True:
+            try:
+                now = await asyncio.to_thread(self._look), self.scanning, self.notice
+                for event in _changes(was, now):
+                    for queue in self._listeners:
+                        queue.put_nowait(News(event))
+                was = now
+            except VizslaError as error:
+                _log.warning("%s", error)
+            await asyncio.sleep(PULSE_SECONDS)
+
+    def _look(self) -> Pulse:
+        if found := self.pictures.hashes:
+            self.pictures.hashes = {}
+            self.project.store.set_hashes(found)
+        self.pulse = self.project.store.pulse()
+        return self.pulse
+
+    async def listen(self, annotator_id: int | None) -> AsyncIterator[News]:
+        """News as they come, for as long as the browser listens. When it leaves, its images are free again."""
+        queue: asyncio.Queue[News] = asyncio.Queue()
+        self._listeners.add(queue)
+        if annotator_id is not None:
+            self._present[annotator_id] = self._present.get(annotator_id, 0) + 1
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._listeners.discard(queue)
+            if annotator_id is not None:
+                self._present[annotator_id] -= 1
+                task = asyncio.get_running_loop().create_task(self._leave(annotator_id))
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, annotator_id: int) -> None:
+        await asyncio.sleep(LEAVE_SECONDS)
+        if not self._present.get(annotator_id):
+            await asyncio.to_thread(self.project.store.release, annotator_id)
+
+
+def _changes(was: tuple[Pulse, bool, str | None] | None, now: tuple[Pulse, bool, str | None]) -> list[str]:
+    if was is None:
+        return []
+    old, new = was[0], now[0]
+    found: list[str] = []
+    if new.label_id != old.label_id:
+        found.append("saved")
+    if new.class_change != old.class_change:
+        found.append("classes")
+    if new.edition != old.edition:
+        found += ["model_swapped", "advice"]
+    if _training(old, was) != _training(new, now):
+        found.append("training")
+    return found
+
+
+def _training(pulse: Pulse, moment: tuple[Any, ...]) -> tuple[Any, ...]:
+    return pulse.training, pulse.models, pulse.label_id, moment[1:]

@@ -1,0 +1,284 @@
+"""What goes over the wire, both ways. Requests are strict: `false` is no number."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+
+_INT32 = 2**31 - 1
+INT64 = 2**63 - 1
+
+
+def _encodable(text: str) -> str:
+    if any("\ud800" <= letter <= "\udfff" for letter in text) or "\0" in text:
+        raise ValueError("holds a character that is none")
+    return text
+
+
+def readable(file_name: str | None) -> str:
+    """A file name that every JSON reader takes; odd bytes become question marks."""
+    return (file_name or "").encode(errors="surrogateescape").decode(errors="replace")
+
+
+Text = Annotated[str, Field(max_length=500), AfterValidator(_encodable)]
+Name = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_encodable)]
+Status = Literal["labelled", "skipped", "flagged"]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """Any error: what is wrong, and how to mend it."""
+
+    detail: str
+
+
+# requests
+
+
+class QueueIn(_In):
+    n: Annotated[StrictInt, Field(ge=1, le=100)] = 5
+    keep: Annotated[list[Text], Field(max_length=100)] | None = None
+    """Leases to hold on to while all others are given back."""
+
+
+class AnswerIn(_In):
+    item_id: Annotated[StrictInt, Field(ge=1, le=INT64)]
+    label: Text | None = None
+    status: Status = "labelled"
+    key: UUID
+    lease_id: Text | None = None
+    model_version: Annotated[StrictInt, Field(ge=0, le=_INT32)] | None = None
+    suggestion_shown: StrictBool | None = None
+    lead_ms: Annotated[StrictInt, Field(ge=0, le=INT64)] | None = None
+
+
+class KeyIn(_In):
+    key: UUID | None = None
+
+
+class NewClass(_In):
+    name: Name
+
+
+class ChangedClass(_In):
+    """Either a new name, or the class to count it as from now on."""
+
+    name: Name | None = None
+    merge_into: Name | None = None
+
+
+# answers
+
+
+class ClassOut(BaseModel):
+    name: str
+    labelled: int
+    position: int
+
+
+class Counts(BaseModel):
+    total: int
+    unlabelled: int
+    labelled: int
+    skipped: int
+    flagged: int
+
+
+class ModelOut(BaseModel):
+    version: int
+    labels: int
+
+
+class AccuracyOut(BaseModel):
+    value: float
+    low: float
+    high: float
+    checks: int
+
+
+class ChecksOut(BaseModel):
+    done: int
+    needed: int
+
+
+class Training(BaseModel):
+    state: Literal["scanning", "embedding", "waiting", "idle", "training", "failed"]
+    text: str
+    labels_to_next: int
+    done: int | None = None
+    total: int | None = None
+    error: str | None = None
+
+
+class Advice(BaseModel):
+    text: str
+    stop: bool
+
+
+class ProjectOut(BaseModel):
+    name: str
+    version: str
+    classes: list[ClassOut]
+    counts: Counts
+    model: ModelOut | None
+    accuracy: AccuracyOut | None
+    checks: ChecksOut
+    training: Training
+    advice: Advice | None
+    notice: str | None
+    guidelines: str
+    annotator: str
+    read_only: bool
+    strategy: str
+
+
+class Suggested(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+
+    class_: Annotated[str, Field(alias="class")]
+    prob: float
+
+
+class ItemOut(BaseModel):
+    item_id: int
+    lease_id: str
+    image_url: str
+    file_name: str
+    reason: str
+    audit: bool
+    model_version: int | None
+    suggestion: list[Suggested] | None
+
+
+class Items(BaseModel):
+    items: list[ItemOut]
+
+
+class SavedOut(BaseModel):
+    label_id: int
+    saved: int
+
+
+class LabelOut(BaseModel):
+    label_id: int
+    item_id: int
+    file_name: str
+    label: str | None
+    status: Literal["labelled", "skipped", "flagged", "undone"]
+    annotator: str
+    round: int
+    source: str
+    created_at: datetime
+    thumb_url: str
+
+
+class Labels(BaseModel):
+    items: list[LabelOut]
+    next: str | None
+
+
+class ChangeOut(BaseModel):
+    labels: list[LabelOut]
+    saved: int
+
+
+class Classes(BaseModel):
+    items: list[ClassOut]
+    next: None = None
+
+
+class Point(BaseModel):
+    version: int
+    labels: int
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    checks: int
+    created_at: datetime
+
+
+class Confusion(BaseModel):
+    classes: list[str]
+    counts: list[list[int]]
+
+
+class Recall(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+
+    class_: Annotated[str, Field(alias="class")]
+    recall: float | None
+    labels: int
+
+
+class Rule(BaseModel):
+    rule: str
+    met: bool
+    text: str
+
+
+class Curve(BaseModel):
+    items: list[Point]
+    next: None = None
+    confusion: Confusion | None
+    recall: list[Recall]
+    stop: list[Rule]
+
+
+class Other(BaseModel):
+    item_id: int
+    label: str | None
+    thumb_url: str
+
+
+class Finding(BaseModel):
+    item_id: int
+    file_name: str
+    thumb_url: str
+    image_url: str
+    label: str | None
+    suggestion: Suggested | None
+    score: float
+    kind: Literal["errors", "duplicates", "disagreements"]
+    other: Other | None
+    text: str
+
+
+class Findings(BaseModel):
+    items: list[Finding]
+    next: str | None
+
+
+class TileOut(BaseModel):
+    item_id: int
+    file_name: str
+    thumb_url: str
+    image_url: str
+    suggestion: Suggested | None
+    label: str | None
+    status: str
+
+
+class GroupOut(BaseModel):
+    name: str
+    count: int
+
+
+class Tiles(BaseModel):
+    items: list[TileOut]
+    next: str | None
+    groups: list[GroupOut]
+
+
+class State(BaseModel):
+    state: str
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+    version: str
