@@ -1,4 +1,5 @@
-"""What all tests share: a cache of their own, the real dogs, toy images, and no silent skips in CI."""
+"""What all tests share: a cache of their own, the real dogs, toy images, projects on real databases and real
+servers, and no silent skips in CI."""
 
 from __future__ import annotations
 
@@ -6,12 +7,24 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: idle threads must not spin
 
-from collections.abc import Iterator
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
-from vizsla.testing import toy_images
+from vizsla.store import Store
+from vizsla.store.schema import metadata
+from vizsla.testing import TOY_BACKBONE, toy_images
 
 FINE_TO_SKIP = ("VIZSLA_DATA is not set", "root", "Windows", "POSIX", "Linux")
 """Reasons that are no missing component: in CI any other skip is a failure."""
@@ -40,6 +53,193 @@ def real_dogs() -> Path:
 def toys(tmp_path: Path) -> Path:
     """Three classes of twelve small one-colour images."""
     return toy_images(tmp_path / "toys")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A flat folder of 60 photos of three classes; the file name says which."""
+    toy_images(tmp_path / "toys", per_class=20)
+    flat = tmp_path / "photos"
+    flat.mkdir()
+    for number, file in enumerate(sorted((tmp_path / "toys").rglob("*.png"))):
+        file.rename(flat / f"{number:03}-{file.parent.name}.png")
+    return flat
+
+
+# databases
+
+
+NOTHING = ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+
+
+def postgres_folder() -> Path | None:
+    """Where initdb and pg_ctl lie: Debian keeps them off the PATH."""
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda path: int(path.parts[-3]))
+    on_path = shutil.which("pg_ctl")
+    return debian[-1].parent if debian else Path(on_path).parent if on_path else None
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server on a Unix socket; yields the URL of its database."""
+    programs = postgres_folder()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    root = os.name == "posix" and os.geteuid() == 0
+    folder = Path(tempfile.mkdtemp(prefix="vizsla-pg"))
+    if root:  # it refuses to run as root
+        shutil.chown(folder, "postgres", "postgres")
+
+    def run(program: str, *args: str) -> None:
+        who = ["runuser", "-u", "postgres", "--"] if root else []
+        log = (folder.parent / f"{folder.name}.log").open("ab")
+        with log:
+            subprocess.run(
+                [*who, str(programs / program), "-D", f"{folder}/data", *args],
+                check=True,
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+            )
+
+    run("initdb", "-A", "trust", "-U", "postgres", "-N")
+    run("pg_ctl", "-w", "-o", f"-c listen_addresses='' -c unix_socket_directories={folder}", "start")
+    try:
+        yield f"postgresql://postgres@/postgres?host={folder}"
+    finally:
+        run("pg_ctl", "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+        (folder.parent / f"{folder.name}.log").unlink()
+
+
+def run_sql(address: str, *statements: str) -> None:
+    """Run statements on a PostgreSQL that nobody else uses, not even a killed process it has yet to notice."""
+    admin = create_engine(address.replace("://", "+psycopg://"), isolation_level="AUTOCOMMIT")
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    with admin.connect() as conn:
+        conn.execute(text(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"))
+        for statement in statements:
+            conn.execute(text(statement))
+    admin.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where a project may be opened that does not exist yet."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "project")
+        return
+    server: str = request.getfixturevalue("postgres")
+    run_sql(server, *NOTHING)
+    yield server
+    run_sql(server, *NOTHING)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty project."""
+    if request.param == "sqlite":
+        return str(tmp_path / "project")
+    server: str = request.getfixturevalue("postgres")
+    Store.open(server).close()
+    run_sql(server, f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY CASCADE")
+    return server
+
+
+# servers
+
+
+class Server:
+    """A real `vizsla label` or `serve` in a process of its own."""
+
+    def __init__(self, *arguments: object, env: dict[str, str] | None = None) -> None:
+        self.arguments = [str(argument) for argument in arguments]
+        self.env = env or {}
+        self.said: list[str] = []
+        self.start()
+
+    def start(self, port: int = 0) -> None:
+        """Start, and wait until it answers."""
+        command = [sys.executable, "-m", "vizsla", *self.arguments, "--port", str(port)]
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            env=os.environ | {"PYTHONUNBUFFERED": "1"} | self.env,
+        )
+        found = threading.Event()
+        threading.Thread(target=self._listen, args=(self.process, found), daemon=True).start()
+        if not found.wait(60):
+            self.kill()
+            raise AssertionError(f"the server said nothing of an address: {self.said}")
+        self.url = next(url for line in reversed(self.said) for url in re.findall(r"http://[^ ]+", line))
+
+    def _listen(self, process: subprocess.Popen[str], found: threading.Event) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.said.append(line.rstrip())
+            if "http://" in line:
+                found.set()
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rstrip("/").rpartition(":")[2])
+
+    def kill(self) -> None:
+        """As a power cut would: kill −9."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        """Start it again where it was."""
+        self.start(self.port)
+
+    def stop(self) -> int:
+        """As Ctrl-C would."""
+        self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.wait(15)
+        finally:
+            self.kill()
+
+    def get(self, path: str) -> bytes:
+        """What it answers to a stranger."""
+        with urllib.request.urlopen(self.url.rstrip("/") + path, timeout=30) as answer:
+            content: bytes = answer.read()
+            return content
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers that end with the test: `serve(images, …)` with the toy backbone set."""
+    running: list[Server] = []
+
+    def start(images: Path, *options: object, project: object = None, command: str = "label") -> Server:
+        where = tmp_path / "project" if project is None else project
+        more = ["--no-browser"] if command == "label" else []
+        backbone = [] if "--backbone" in options else ["--backbone", TOY_BACKBONE]
+        server = Server(command, images, "--project", where, *more, *backbone, *options)
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.kill()
+
+
+def wait_until(true: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait for something to come true; fail if it does not."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"still not true after {seconds} s"
+        time.sleep(0.05)
+
+
+@pytest.fixture(name="wait_until")
+def wait_until_fixture() -> Callable[..., None]:
+    return wait_until
 
 
 @pytest.hookimpl(wrapper=True)

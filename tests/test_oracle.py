@@ -19,7 +19,8 @@ from PIL import Image
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption, NoLabel
 from vizsla.labels import LabelLog
-from vizsla.oracle import Choices, CsvOracle, FilenameOracle, NoisyOracle, Quit, TerminalOracle
+from vizsla.asking import Choices
+from vizsla.oracle import CsvOracle, FilenameOracle, NoisyOracle, Quit, TerminalOracle
 from vizsla.types import Label
 
 PETS = ("cat", "cow", "dog")

@@ -28,7 +28,7 @@ CHECKS_TO_FORECAST = 30
 GAIN = 0.01
 """The one point of accuracy that a forecast is about."""
 
-EXPONENTS = np.array([0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4])
+EXPONENTS = np.array([0.1, 0.2, 0.35, 0.5, 0.7, 1.0])
 """How fast learning curves may approach their end: error falls with labels to the power of minus this."""
 
 GROWTH = 1.05
@@ -277,7 +277,7 @@ def kappa(before: Shaped[np.ndarray, " s"], after: Shaped[np.ndarray, " s"]) -> 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What more labels would bring: label counts with their 80% interval, from today's labels on."""
+    """What more labels would bring: label counts from today's on, with the range of 8 in 10 redraws."""
 
     labels_for_one_point: int | None = None
     """More labels for one more point of accuracy; None where that is too far off to tell."""

@@ -209,8 +209,7 @@ def _serve(project: Project, door: Door, options: dict[str, Any], *, browser: bo
 def _ask_in_terminal(project: Project, annotator: str) -> None:
     from vizsla.labelling import label_in_terminal
 
-    with bars() as (embedding, _):
-        session = label_in_terminal(project, annotator=annotator, progress=embedding)
+    session = label_in_terminal(project, annotator=annotator)
     click.echo(f"{session.labelled} labels in {project.store.name}; {session.remaining} images to go.")
 
 

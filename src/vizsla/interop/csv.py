@@ -66,7 +66,7 @@ def _rows(file: IO[str], path: Path) -> Iterator[Row | Unreadable]:
         raise BadOption(f"{path} is empty. Give a CSV file with the columns file_name and label.")
     place = _place_of(header)
     if place is None:
-        if len(header) != 2 or fields.columns(header):
+        if len(header) != 2 or "\0" in first or fields.columns(header):
             raise _no_labels(path, header)
         place = _HEADERLESS
         yield _row(header, place, f"line {reader.line_num}")

@@ -362,10 +362,13 @@ async def events(request: Request, watch: ThisWatch, who: Visitor) -> AsyncItera
         yield ServerSentEvent(data=data, event=news.event)
 
 
+_FILES = sorted({"application/octet-stream"} | {kind.media_type for kind in interop.formats.values()})
+
+
 @router.get(
     "/export/{format}",
     response_class=StreamingResponse,
-    responses={200: {"content": {"application/octet-stream": {}}}},
+    responses={200: {"content": {media_type: {} for media_type in _FILES}, "description": "The file"}},
 )
 def export(format: str, project: ThisProject, who: Visitor) -> Response:
     """All labels, or the model, as a file."""

@@ -8,6 +8,7 @@ import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from PIL import Image as Picture
@@ -16,6 +17,7 @@ from vizsla.data.images import load
 from vizsla.errors import UnreadableImage, VizslaError
 from vizsla.project import Project
 from vizsla.store import Image
+from vizsla.web import wire
 
 Size = Literal["screen", "thumb"]
 
@@ -77,36 +79,44 @@ class Pictures:
         Raises: Gone, Replaced, or UnreadableImage, upon which the image has been taken out of the queue.
         """
         tag = self.tag(image, size)
+        path = self._path(image)
         with self._lock:
             if tag in self._kept:
                 self._kept.move_to_end(tag)
                 return self._kept[tag]
-        content = self._read(image)
+        content = self._read(image, path)
         try:
             with _AT_ONCE:
                 encoded = _encode(content, _SIDE[size])
         except UnreadableImage as error:
-            self.project.store.set_unreadable(image.id, str(error).replace("an image of", f"{image.path}:"))
-            raise UnreadableImage(f"{image.path} {_reason(error)}") from None
+            reason = f"{wire.readable(image.path)} cannot be shown: {str(error).partition(': ')[2]}"
+            self.project.store.set_unreadable(image.id, reason)
+            raise UnreadableImage(reason) from None
         self._keep(tag, encoded)
         return encoded
 
-    def _read(self, image: Image) -> bytes:
+    def _path(self, image: Image) -> Path:
+        """Where the image lies, if its content still lies there."""
         if image.path is None or image.state == "missing":
             raise Gone(f"image {image.id} is not in the folder any more; its labels are kept.")
         path = self.project.path(image.path)
+        name = wire.readable(image.path)
         try:
             about = path.stat()
+        except OSError as error:
+            raise Gone(f"{name} cannot be opened: {error.strerror}. Put it back and rescan.") from None
+        touched = (about.st_size, about.st_mtime_ns) != (image.size, image.mtime_ns)
+        if touched and image.sha256 is not None and self.project.digest(image.path) != image.sha256:
+            raise Replaced(f"{name} is another picture now. It comes up as a new image after a rescan.")
+        return path
+
+    def _read(self, image: Image, path: Path) -> bytes:
+        try:
             content = path.read_bytes()
         except OSError as error:
-            raise Gone(f"{image.path} cannot be opened: {error.strerror}. Put it back and rescan.") from None
+            raise Gone(f"{wire.readable(image.path)} cannot be opened: {error.strerror}.") from None
         if image.sha256 is None:
             self.hashes[image.id] = hashlib.sha256(content).hexdigest()
-        elif (about.st_size, about.st_mtime_ns) != (image.size, image.mtime_ns):
-            if hashlib.sha256(content).hexdigest() != image.sha256:
-                raise Replaced(
-                    f"{image.path} is another picture now. It comes up as a new image after a rescan."
-                )
         return content
 
     def _keep(self, tag: str, encoded: Encoded) -> None:
@@ -129,8 +139,3 @@ def _encode(content: bytes, side: int) -> Encoded:
         return Encoded(out.getvalue(), "image/png")
     picture.save(out, "JPEG", quality=88)
     return Encoded(out.getvalue(), "image/jpeg")
-
-
-def _reason(error: UnreadableImage) -> str:
-    """The error without the name it was given, for the content came as bytes."""
-    return "cannot be shown: " + str(error).partition(": ")[2]

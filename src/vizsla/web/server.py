@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-import subprocess
 import sys
 import threading
-import time
 import webbrowser
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import uvicorn
 
+from vizsla.companion import trainer_beside
 from vizsla.errors import BadOption
 from vizsla.project import Project
-from vizsla.store.overview import TRAINING
 from vizsla.web.app import create_app
 from vizsla.web.door import Door
 
-_log = logging.getLogger("vizsla")
-
 PORT = 8050
 _NEXT_PORTS = 20  # tried when nobody asked for a certain port
-_MOST_WAIT = 30.0  # seconds before a trainer that keeps ending is started again
 
 
 def bind(host: str, port: int | None) -> socket.socket:
@@ -71,7 +65,7 @@ def serve(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on"
     )
     server = _Server(config, on_ready)
-    with _trainer(project, wanted=trainer):
+    with trainer_beside(project) if trainer else nullcontext():
         server.run(sockets=[listener])
 
 
@@ -84,47 +78,6 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self._on_ready and self.started:
             self._on_ready()
-
-
-@contextmanager
-def _trainer(project: Project, *, wanted: bool) -> Iterator[None]:
-    if not wanted:
-        yield
-        return
-    stop = threading.Event()
-    keeper = threading.Thread(target=_keep_training, args=(project, stop), name="vizsla-trainer", daemon=True)
-    keeper.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        keeper.join(5)
-
-
-def _keep_training(project: Project, stop: threading.Event) -> None:
-    """Start the trainer, and start it again when it ends: the labels are safe, only the learning stopped."""
-    wait = 0.5
-    command = [sys.executable, "-m", "vizsla", "worker", "--project", project.address, "--with-parent"]
-    while not stop.is_set():
-        began = time.monotonic()
-        child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
-        )
-        while child.poll() is None and not stop.is_set():
-            stop.wait(0.2)
-        if stop.is_set():
-            assert child.stdin is not None
-            child.stdin.close()
-            try:
-                child.wait(2)
-            except subprocess.TimeoutExpired:
-                child.kill()
-            return
-        wait = 0.5 if time.monotonic() - began > 60 else min(_MOST_WAIT, 2 * wait)
-        said = f"the trainer ended with code {child.returncode}; it is started again."
-        _log.warning("%s", said)
-        project.store.set_setting(TRAINING, {"state": "failed", "error": said})
-        stop.wait(wait)
 
 
 def open_browser(address: str) -> bool:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 _INT32 = 2**31 - 1
 INT64 = 2**63 - 1
@@ -18,6 +18,12 @@ def _encodable(text: str) -> str:
     return text
 
 
+def _whole(value: object) -> object:
+    if isinstance(value, (bool, str, bytes)):
+        raise ValueError("is no whole number")
+    return value
+
+
 def readable(file_name: str | None) -> str:
     """A file name that every JSON reader takes; odd bytes become question marks."""
     return (file_name or "").encode(errors="surrogateescape").decode(errors="replace")
@@ -25,6 +31,7 @@ def readable(file_name: str | None) -> str:
 
 Text = Annotated[str, Field(max_length=500), AfterValidator(_encodable)]
 Name = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_encodable)]
+_WHOLE = BeforeValidator(_whole)  # after the bounds, or the description would lack them
 Status = Literal["labelled", "skipped", "flagged"]
 
 
@@ -42,20 +49,20 @@ class Problem(BaseModel):
 
 
 class QueueIn(_In):
-    n: Annotated[StrictInt, Field(ge=1, le=100)] = 5
+    n: Annotated[int, Field(ge=1, le=100), _WHOLE] = 5
     keep: Annotated[list[Text], Field(max_length=100)] | None = None
     """Leases to hold on to while all others are given back."""
 
 
 class AnswerIn(_In):
-    item_id: Annotated[StrictInt, Field(ge=1, le=INT64)]
+    item_id: Annotated[int, Field(ge=1, le=INT64), _WHOLE]
     label: Text | None = None
     status: Status = "labelled"
     key: UUID
     lease_id: Text | None = None
-    model_version: Annotated[StrictInt, Field(ge=0, le=_INT32)] | None = None
+    model_version: Annotated[int, Field(ge=0, le=_INT32), _WHOLE] | None = None
     suggestion_shown: StrictBool | None = None
-    lead_ms: Annotated[StrictInt, Field(ge=0, le=INT64)] | None = None
+    lead_ms: Annotated[int, Field(ge=0, le=INT64), _WHOLE] | None = None
 
 
 class KeyIn(_In):

@@ -12,15 +12,15 @@
  * @typedef {{total: number, unlabelled: number, labelled: number, skipped: number, flagged: number}} Counts
  * @typedef {{name: string, version: string, classes: Class[], counts: Counts, model: Model|null,
  *   accuracy: Accuracy|null, checks: {done: number, needed: number}, training: Training, advice: Advice|null,
- *   guidelines: string, annotator: string, read_only: boolean, strategy: string}} Project
- * @typedef {{item_id: string|number, lease_id: string|number|null, image_url: string, file_name: string,
+ *   notice: string|null, guidelines: string, annotator: string, read_only: boolean, strategy: string}} Project
+ * @typedef {{item_id: number, lease_id: string|null, image_url: string, file_name: string,
  *   reason: string, audit: boolean, model_version: number|null, suggestion: Guess[]|null}} Item
  * @typedef {'labelled'|'skipped'|'flagged'} Status
- * @typedef {{item_id: string|number, label: string|null, status: Status, key: string,
- *   lease_id?: string|number|null, model_version?: number|null, suggestion_shown?: boolean,
+ * @typedef {{item_id: number, label: string|null, status: Status, key: string,
+ *   lease_id?: string|null, model_version?: number|null, suggestion_shown?: boolean,
  *   lead_ms?: number}} Answer
- * @typedef {{label_id: string|number, saved: number}} Ack
- * @typedef {{label_id: string|number, item_id: string|number, file_name: string, label: string|null, status: Status,
+ * @typedef {{label_id: number, saved: number}} Ack
+ * @typedef {{label_id: number, item_id: number, file_name: string, label: string|null, status: Status,
  *   annotator: string, round: number|null, source: string, created_at: string, thumb_url: string}} Label
  * @typedef {{version: number, labels: number, accuracy: number|null, low: number|null, high: number|null,
  *   checks: number, created_at: string}} Point
@@ -29,10 +29,10 @@
  *   recall: {class: string, recall: number|null, labels: number}[],
  *   stop: {rule: string, met: boolean, text: string}[]}} Curve
  * @typedef {'errors'|'duplicates'|'disagreements'} FindingKind
- * @typedef {{item_id: string|number, file_name: string, thumb_url: string, image_url: string, label: string|null,
+ * @typedef {{item_id: number, file_name: string, thumb_url: string, image_url: string, label: string|null,
  *   suggestion: Guess|null, score: number, kind: FindingKind, text: string,
- *   other: {item_id: string|number, label: string|null, thumb_url: string}|null}} Finding
- * @typedef {{item_id: string|number, file_name: string, thumb_url: string, image_url: string,
+ *   other: {item_id: number, label: string|null, thumb_url: string}|null}} Finding
+ * @typedef {{item_id: number, file_name: string, thumb_url: string, image_url: string,
  *   suggestion: Guess|null, label: string|null, status: string}} Tile
  * @typedef {{items: Tile[], next: string|null, groups: {name: string, count: number}[]}} GridPage
  */
@@ -103,7 +103,7 @@ function query(fields) {
 
 /** @returns {Promise<Project>} */
 export const getProject = () => call('GET', '/project')
-/** @param {{n: number, keep?: (string|number)[]}} wish @returns {Promise<{items: Item[]}>} */
+/** @param {{n: number, keep?: string[]}} wish @returns {Promise<{items: Item[]}>} */
 export const claim = (wish) => call('POST', '/queue', wish)
 /** @param {Answer} answer @returns {Promise<Ack>} (keepalive: it arrives even if the page is closed now) */
 const postLabel = (answer) => call('POST', '/labels', answer, { keepalive: true })
@@ -130,10 +130,10 @@ export const getReview = (wish) => call('GET', `/review${query(wish)}`)
 export const getGrid = (wish) => call('GET', `/grid${query(wish)}`)
 export const rescan = () => call('POST', '/rescan')
 export const train = () => call('POST', '/train')
-/** @param {string|number} id */
-export const imageUrl = (id) => `/api/images/${encodeURIComponent(id)}`
-/** @param {string|number} id */
-export const thumbUrl = (id) => `${imageUrl(id)}/thumb`
+/** Both addresses carry the same mark of the file's content, so one is had from the other. @param {string} image */
+export const thumbOf = (image) => image.replace(/(?=\?|$)/, '/thumb')
+/** @param {string} thumb */
+export const imageOf = (thumb) => thumb.replace(/\/thumb(?=\?|$)/, '')
 
 /** Why an <img> stayed empty: the elements themselves do not say. Null when the server does send it.
  * @param {string} url @returns {Promise<ApiError|null>} */

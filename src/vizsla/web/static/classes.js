@@ -12,7 +12,7 @@ import { count, percent } from './format.js'
  *   keymap: import('./keys.js').Keymap, acts: Acts}} props
  *   chosen: the label of an earlier answer that is looked at; never set for a new image
  */
-export function Classes({ classes, guesses, chosen, disabled, keymap, acts }) {
+function ClassPanel({ classes, guesses, chosen, disabled, keymap, acts }) {
   const [sought, setSought] = useState('')
   const found = matches(classes, sought)
   const best = sought && found[0]
@@ -47,6 +47,9 @@ export function Classes({ classes, guesses, chosen, disabled, keymap, acts }) {
     <${AddClass} first=${classes.length === 0} offered=${found.length ? '' : sought} onAdd=${acts.onAdd} />
   `
 }
+
+/** Drawn again only when a class, a guess or a key changed, not with every word from the server. */
+export const Classes = still((/** @type {Parameters<typeof ClassPanel>[0]} */ props) => html`<${ClassPanel} ...${props} />`)
 
 /** @param {import('./keys.js').Keymap} keymap @param {string} action */
 const cap = (keymap, action) => (keymap[action]?.[0] ? printed(keymap[action][0]) : '')

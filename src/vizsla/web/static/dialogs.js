@@ -13,7 +13,7 @@ export function Dialog({ title, onClose, children }) {
   useLayoutEffect(() => element.current?.showModal(), [])
   const onClick = (/** @type {MouseEvent} */ event) => event.target === element.current && onClose()
   return html`
-    <dialog ref=${element} aria-label=${title} onClose=${onClose} onClick=${onClick}>
+    <dialog ref=${element} autofocus aria-label=${title} onClose=${onClose} onClick=${onClick}>
       <div class="dialog">
         <header><h2>${title}</h2><button type="button" aria-label="Close" onClick=${onClose}>✕</button></header>
         ${children}

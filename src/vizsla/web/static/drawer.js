@@ -1,7 +1,6 @@
 /** The last answers: a glance back, and a click to put one right. */
 
 import { html } from './view.js'
-import { thumbUrl } from './api.js'
 
 /** @typedef {import('./state.js').Recent} Recent */
 
@@ -33,7 +32,7 @@ const Entry = ({ entry, current, onLook }) => html`
     <button type="button" class="recent" data-testid=${`recent-${entry.label_id ?? entry.key}`}
       data-status=${entry.status} data-waiting=${entry.key !== null} aria-pressed=${current}
       aria-label=${`${entry.file_name}: ${said(entry)}. Change`} onClick=${() => onLook(entry)}>
-      <img src=${thumbUrl(entry.item_id)} alt="" loading="lazy" decoding="async" />
+      <img src=${entry.thumb_url} alt="" loading="lazy" decoding="async" />
       <span>${said(entry)}</span>
     </button>
   </li>

@@ -36,8 +36,9 @@ export function Help({ store }) {
 
   const row = (/** @type {string[]} */ [action, text]) => html`
     <li key=${action}><span>${text}</span>
-      <button type="button" class="chord" aria-label=${`Change the key for: ${text}`} data-testid=${`key-${action}`}
+      <button type="button" class="chord" data-testid=${`key-${action}`}
         onClick=${() => setAwaited(awaited === action ? null : action)}>
+        <span class="sr">Change the key for “${text}”: </span>
         ${awaited === action ? 'press a key…' : (keymap[action] ?? []).map((chord) => html`<kbd key=${chord}>${printed(chord)}</kbd>`)}
         ${awaited !== action && !keymap[action]?.length && 'none'}
       </button></li>`

@@ -103,8 +103,9 @@ export function isTaken(event) {
   const target = event.target instanceof Element ? event.target : null
   if (!target || event.isComposing) return event.isComposing
   if (target.closest('input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]')) return true
-  const pressed = event.key === 'Enter' || event.key === ' '
-  return pressed && target.closest('a, button, summary, [role=option], input') !== null
+  // On a tile of the grid Space selects, but Enter is for the whole selection.
+  if (event.key === 'Enter') return target.closest('a, button:not([role=option]), summary, input') !== null
+  return event.key === ' ' && target.closest('a, button, summary, input') !== null
 }
 
 /** @param {KeyboardEvent} event @param {Keymap} keymap @param {boolean} single single keys are on

@@ -18,10 +18,11 @@ export function LabelTab({ store, session, live, keys }) {
   const { project, looking, recent } = state
   const slide = looking?.slide ?? state.current
   const guesses = visibleGuesses(state)
+  const best = guesses.reduce((one, other) => (other.prob > one.prob ? other : one), guesses[0])
   const classes = project?.classes ?? []
   const readOnly = project?.read_only ?? false
 
-  const accept = () => guesses[0] && session.answer('labelled', guesses[0].class)
+  const accept = () => best && session.answer('labelled', best.class)
   /** @type {Record<string, () => void>} */
   const acts = {
     accept,
@@ -50,9 +51,9 @@ export function LabelTab({ store, session, live, keys }) {
               onZoom=${(/** @type {boolean} */ zoomed) => store.set({ zoomed })} />`
           : html`<${Empty} state=${state} store=${store} />`}
       </div>
-      <${Reason} slide=${slide} state=${state} guess=${guesses[0] ?? null} acts=${acts} session=${session} />
+      <${Reason} slide=${slide} state=${state} guess=${best ?? null} acts=${acts} session=${session} />
       <aside class="side" aria-label="Answers">
-        <${Actions} acts=${acts} disabled=${readOnly || !slide} keymap=${state.keymap} shown=${state.guessesShown} />
+        <${Actions} acts=${acts} disabled=${readOnly || !slide} keymap=${state.keymap} />
         <${Classes} classes=${classes} guesses=${guesses} chosen=${looking?.recent.label ?? null}
           disabled=${readOnly || !slide} keymap=${state.keymap} acts=${classActs(store, session, live)} />
       </aside>
@@ -65,9 +66,11 @@ export function LabelTab({ store, session, live, keys }) {
 /** Never on random checks (the server sends none), on earlier answers, or when the person hid them.
  * @param {State} state @returns {import('./api.js').Guess[]} */
 function visibleGuesses({ looking, guessesShown, current }) {
-  if (looking || !guessesShown || !current) return []
-  return [...(current.item.suggestion ?? [])].sort((one, other) => other.prob - one.prob)
+  return (!looking && guessesShown && current?.item.suggestion) || NO_GUESSES
 }
+
+/** @type {import('./api.js').Guess[]} */
+const NO_GUESSES = []
 
 /** @type {WeakMap<object, import('./classes.js').Acts>} */
 const actsOf = new WeakMap()
@@ -108,18 +111,18 @@ function Reason({ slide, state, guess, acts, session }) {
       <kbd aria-hidden="true">${printed(keymap.accept?.[0] ?? '')}</kbd> ${guess.class} ${' '}
       <span class="quiet">${percent(guess.prob)}</span>
     </button>`}
+    <button type="button" class="hints" data-testid="suggestions" aria-pressed=${state.guessesShown}
+      title="Show or hide suggestions" onClick=${acts.suggestions}>
+      <kbd aria-hidden="true">${printed(keymap.suggestions?.[0] ?? '')}</kbd> Hints</button>
   </div>`
 }
 
-/** @param {{acts: Record<string, () => void>, disabled: boolean, keymap: import('./keys.js').Keymap,
- *   shown: boolean}} props */
-const Actions = ({ acts, disabled, keymap, shown }) => html`
+/** @param {{acts: Record<string, () => void>, disabled: boolean, keymap: import('./keys.js').Keymap}} props */
+const Actions = ({ acts, disabled, keymap }) => html`
   <div class="actions">
     <${Act} name="Skip" act=${acts.skip} chord=${keymap.skip?.at(-1)} disabled=${disabled} />
     <${Act} name="Flag" act=${acts.flag} chord=${keymap.flag?.[0]} disabled=${disabled} />
     <${Act} name="Undo" act=${acts.undo} chord=${keymap.undo?.[0]} />
-    <button type="button" data-testid="suggestions" aria-pressed=${shown} title="Show or hide suggestions"
-      onClick=${acts.suggestions}><kbd aria-hidden="true">${printed(keymap.suggestions?.[0] ?? '')}</kbd> Hints</button>
   </div>
 `
 

@@ -20,7 +20,7 @@ const MOST = 100
 const RETRY_MS = 1000
 
 /**
- * @param {{claim: (wish: {n: number, keep?: (string|number)[]}) => Promise<{items: Item[]}>,
+ * @param {{claim: (wish: {n: number, keep?: string[]}) => Promise<{items: Item[]}>,
  *   unsent: () => Answer[], onChange: () => void, onFault: (slide: Slide) => void,
  *   onRefused: (status: number, detail: string) => void}} options
  */
@@ -84,7 +84,7 @@ export function createQueue({ claim, unsent, onChange, onFault, onRefused }) {
     ahead = next ? [next] : []
     onChange()
     const leases = [...inHand().map((slide) => slide.item.lease_id), ...unsent().map((answer) => answer.lease_id)]
-    const keep = leases.filter((lease) => lease !== null && lease !== undefined)
+    const keep = leases.filter((lease) => typeof lease === 'string')
     const { items } = await claim({ n: wish(), keep })
     take(items, began)
   }

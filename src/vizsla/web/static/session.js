@@ -7,6 +7,7 @@
  * @typedef {import('./state.js').Recent} Recent
  * @typedef {import('./slide.js').Slide} Slide
  * @typedef {Answer['item_id']} ItemId
+ * @typedef {Pick<Recent, 'item_id'|'file_name'|'thumb_url'>} Answered   an image by what the drawer knows of it
  */
 
 import * as api from './api.js'
@@ -72,14 +73,14 @@ export function createSession(store, { storage, projectName, signIn }) {
     store.set({ recent: [...waiting, ...told.map((label) => ({ ...label, key: null }))].slice(0, RECENT) })
   }
 
-  /** The slide of an image answered before. @param {{item_id: ItemId, file_name: string}} of @param {string} reason */
-  function slideOf({ item_id, file_name }, reason) {
-    const kept = trail.find((slide) => slide.item.item_id === item_id)
+  /** The slide of an image answered before. @param {Answered} of @param {string} reason */
+  function slideOf(of, reason) {
+    const kept = trail.find((slide) => slide.item.item_id === of.item_id)
     if (kept) return Object.assign(kept, { paintedAt: null, guessSeen: false })
-    return queue.slide(bareItem(item_id, file_name, reason))
+    return queue.slide(bareItem(of, reason))
   }
 
-  /** @param {{item_id: ItemId, file_name: string, label: string|null, status: Status, fields?: Partial<Answer>}[]} given */
+  /** Answers that go together. @param {(Answered & {label: string|null, status: Status, fields?: Partial<Answer>})[]} given */
   function give(given) {
     const answers = given.map(({ item_id, label, status, fields }) => ({
       item_id,
@@ -88,7 +89,7 @@ export function createSession(store, { storage, projectName, signIn }) {
       key: crypto.randomUUID(),
       ...fields,
     }))
-    for (const [index, answer] of answers.entries()) remember(recentOf(answer, given[index].file_name, store))
+    for (const [index, answer] of answers.entries()) remember(recentOf(answer, given[index], store))
     outbox.add(answers)
     queue.answer(answers.map((answer) => answer.item_id))
     steps.clear()
@@ -100,23 +101,23 @@ export function createSession(store, { storage, projectName, signIn }) {
     // An image that was never on screen is not answered: a key pressed twice does not label the next one unseen.
     if (!slide || slide.paintedAt === null) return
     trail = [slide, ...trail.filter((other) => other !== slide)].slice(0, TRAIL)
-    const { item_id, file_name, lease_id, model_version } = slide.item
+    const { item_id, file_name, image_url, lease_id, model_version } = slide.item
     const lead_ms = Math.round(performance.now() - slide.paintedAt)
     const fields = { lease_id, model_version, suggestion_shown: slide.guessSeen, lead_ms }
-    give([{ item_id, file_name, label, status, fields }])
+    give([{ item_id, file_name, thumb_url: api.thumbOf(image_url), label, status, fields }])
     store.set({ zoomed: false })
   }
 
   /** @param {Recent} recent @param {Status} status @param {string|null} label */
-  function correct({ item_id, file_name }, status, label) {
-    give([{ item_id, file_name, label, status, fields: { suggestion_shown: false } }])
+  function correct({ item_id, file_name, thumb_url }, status, label) {
+    give([{ item_id, file_name, thumb_url, label, status, fields: { suggestion_shown: false } }])
     toast(store, label === null ? `Now ${status}` : `Now “${label}”`)
     look(null)
   }
 
   /** @param {Recent|null} recent */
   function look(recent) {
-    const slide = recent && makeSlide(bareItem(recent.item_id, recent.file_name, ''), () => store.set({}))
+    const slide = recent && makeSlide(bareItem(recent, ''), () => store.set({}))
     store.set({ looking: recent && slide ? { recent, slide } : null, zoomed: false })
   }
 
@@ -179,21 +180,21 @@ export function createSession(store, { storage, projectName, signIn }) {
 
 /** @typedef {ReturnType<typeof createSession>} Session */
 
-/** All that is known of an image before the server leases it. @param {ItemId} item_id @param {string} file_name
- * @param {string} reason @returns {import('./api.js').Item} */
-const bareItem = (item_id, file_name, reason) => ({
+/** All that is known of an image before the server leases it.
+ * @param {Answered} of @param {string} reason @returns {import('./api.js').Item} */
+const bareItem = ({ item_id, file_name, thumb_url }, reason) => ({
   item_id,
   file_name,
   reason,
   lease_id: null,
-  image_url: api.imageUrl(item_id),
+  image_url: api.imageOf(thumb_url),
   audit: false,
   model_version: null,
   suggestion: null,
 })
 
-/** @param {Answer} answer @param {string} file_name @param {Store} store @returns {Recent} */
-const recentOf = ({ item_id, label, status, key }, file_name, store) => ({
+/** @param {Answer} answer @param {Answered} of @param {Store} store @returns {Recent} */
+const recentOf = ({ item_id, label, status, key }, { file_name, thumb_url }, store) => ({
   label_id: null,
   item_id,
   file_name,
@@ -203,6 +204,6 @@ const recentOf = ({ item_id, label, status, key }, file_name, store) => ({
   round: null,
   source: 'human',
   created_at: new Date().toISOString(),
-  thumb_url: api.thumbUrl(item_id),
+  thumb_url,
   key,
 })

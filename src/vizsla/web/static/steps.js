@@ -9,6 +9,7 @@
  * @typedef {import('./api.js').Label} Label
  * @typedef {import('./outbox.js').Parcel} Parcel
  * @typedef {import('./slide.js').Slide} Slide
+ * @typedef {import('./session.js').Answered} Answered
  */
 
 import { postStep, problem } from './api.js'
@@ -20,7 +21,7 @@ const TRIES = 3
 /**
  * @param {Store} store
  * @param {{outbox: import('./outbox.js').Outbox, queue: import('./queue.js').Queue,
- *   slideOf: (of: {item_id: Label['item_id'], file_name: string}, reason: string) => Slide,
+ *   slideOf: (of: Answered, reason: string) => Slide,
  *   loadRecent: () => Promise<void>, remember: (entry: Recent) => void,
  *   forget: (ids: Label['item_id'][]) => void}} session
  */
@@ -51,13 +52,15 @@ export function createSteps(store, { outbox, queue, slideOf, loadRecent, remembe
   function undoHere(parcel) {
     const ids = new Set(parcel.answers.map((answer) => answer.item_id))
     const entries = store.get().recent.filter((entry) => ids.has(entry.item_id))
-    const names = new Map(entries.map((entry) => [entry.item_id, entry.file_name]))
     undone.push({ parcel, entries })
-    taken(parcel.answers.map((answer) => ({ ...answer, file_name: names.get(answer.item_id) ?? '' })))
+    taken(entries)
+    // What stood before a corrected answer, and the rest of a batch longer than the drawer:
+    loadRecent()
+    for (const id of ids) queue.forget(id)
   }
 
   /** The newest of them is on again at once; the rest of a batch comes with the queue.
-   * @param {{item_id: Label['item_id'], file_name: string, label: string|null}[]} labels */
+   * @param {(Answered & {label: string|null})[]} labels */
   function taken(labels) {
     forget(labels.map((label) => label.item_id))
     if (store.get().tab === 'label' && labels.length === 1) {

@@ -32,6 +32,7 @@ export function TopBar({ store, live }) {
       </div>
       ${project?.read_only &&
       html`<p class="notice" data-testid="read-only">Read-only: you can look at everything, but answers are not taken.</p>`}
+      ${project?.notice && html`<p class="notice" data-testid="notice">${project.notice}</p>`}
       ${project?.advice?.stop && project.advice.text !== state.hiddenAdvice &&
       html`<${Advice} text=${project.advice.text} store=${store} />`}
     </header>
@@ -67,7 +68,7 @@ function ModelChip({ project: { model, accuracy, checks } }) {
     : `too few random checks yet (${count(checks.done)} of ${count(checks.needed)})`
   return html`<span class="chip" data-testid="model" data-version=${model.version}
     title="Accuracy on images drawn at random and labelled without a suggestion; in brackets its 95% interval">
-    <b>model ${count(model.version)}</b> · ${counted(model.labels, 'label')}<span class="wide"> · ${quality}</span>
+    <b>model ${count(model.version)}</b> · ${counted(model.labels, 'label')} · ${quality}
   </span>`
 }
 
@@ -85,8 +86,8 @@ function Training({ project: { training }, fresh, retry }) {
 /** @param {import('./api.js').Training} training @param {number|null} fresh */
 export function trainingText({ state, text, labels_to_next, done, total, error }, fresh) {
   if (state === 'failed') return `training failed: ${error || text}`
-  if (state === 'scanning') return done || total ? `scanning ${counted(total || done || 0, 'image')}` : 'scanning for images'
-  if (state === 'embedding') return total ? `reading images ${count(done ?? 0)} of ${count(total)}` : 'reading images'
+  if (state === 'scanning' && total) return `scanning ${counted(total, 'image')}`
+  if (state === 'embedding' && total) return `reading images ${count(done ?? 0)} of ${count(total)}`
   if (state === 'training') return 'training… keep labelling'
   if (fresh !== null) return `model ${count(fresh)} ready`
   if (state === 'idle' && labels_to_next) return `${count(labels_to_next)} more to the next model`

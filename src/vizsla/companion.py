@@ -1,0 +1,67 @@
+"""The trainer as a child process, kept alive beside whoever asks for labels. Never loads torch itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vizsla.project import Project
+from vizsla.store.overview import TRAINING
+
+_log = logging.getLogger("vizsla")
+
+_LONG_LIFE = 60.0  # seconds after which an end is an accident, no habit
+_FIRST_WAIT, _MOST_WAIT = 0.5, 30.0  # seconds before a trainer that ended is started again
+
+
+@contextmanager
+def trainer_beside(project: Project) -> Iterator[None]:
+    """Have a trainer at work while the context lasts. It ends with this process, however that ends."""
+    stop = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(project, stop), name="vizsla-trainer", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        keeper.join(5)
+
+
+def _keep(project: Project, stop: threading.Event) -> None:
+    """Start the trainer, and again when it ends: the labels are safe, only the learning has stopped."""
+    wait = _FIRST_WAIT
+    while not stop.is_set():
+        began = time.monotonic()
+        child = _start(project)
+        while child.poll() is None and not stop.is_set():
+            stop.wait(0.2)
+        if stop.is_set():
+            _end(child)
+            return
+        wait = _FIRST_WAIT if time.monotonic() - began > _LONG_LIFE else min(_MOST_WAIT, 2 * wait)
+        said = f"the trainer ended with code {child.returncode}; it is started again."
+        _log.warning("%s", said)
+        project.store.set_setting(TRAINING, {"state": "failed", "error": said})
+        stop.wait(wait)
+
+
+def _start(project: Project) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "vizsla", "worker", "--project", project.address, "--with-parent"]
+    # OpenMP's idle threads spin by default and steal the cores from the page.
+    return subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"})
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    assert child.stdin is not None
+    child.stdin.close()  # upon which it leaves
+    try:
+        child.wait(2)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

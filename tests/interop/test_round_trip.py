@@ -1,0 +1,113 @@
+"""Export → a fresh project on a copy of the images → import: nothing is lost."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vizsla.interop import formats, import_labels
+
+if TYPE_CHECKING:
+    from tests.interop.conftest import Made
+
+    Make = Callable[..., Made]
+WITH_PEOPLE = ["csv", "jsonl", "label-studio"]
+
+
+def test_the_formats_can_be_read_and_written() -> None:
+    assert list(formats) == ["csv", "folders", "jsonl", "label-studio"]
+    assert {name: formats[name].name for name in formats} == {name: name for name in formats}
+
+
+@pytest.mark.parametrize("format", WITH_PEOPLE)
+def test_everything_that_was_said_comes_back(format: str, hard: Made, make: Make, tmp_path: Path) -> None:
+    fresh = make(like=hard)
+    report = import_labels(fresh.store, format, hard.export(format, tmp_path))
+    assert (report.reasons, report.skipped) == ({}, 0)
+    assert fresh.said() == hard.said() and report.taken == len(fresh.said()) > 25
+    assert (
+        set(report.new_classes) == {one.name for one in hard.store.classes()}
+        and len(report.new_classes) == 20
+    )
+
+
+@pytest.mark.parametrize("format", WITH_PEOPLE)
+def test_the_suggestion_comes_back_with_its_class(
+    format: str, hard: Made, make: Make, tmp_path: Path
+) -> None:
+    fresh = make(like=hard)
+    import_labels(fresh.store, format, hard.export(format, tmp_path))
+    names = fresh.store.class_names()
+    shown = {
+        label.path: (names[label.suggestion[0][0]], label.suggestion[0][1], label.suggestion_shown)
+        for label in fresh.store.labels()
+        if label.suggestion
+    }
+    there = {label.path: label.suggestion_shown for label in hard.store.labels() if label.suggestion}
+    assert len(there) > 5
+    assert shown == {path: ("great dane", 0.625, was_shown) for path, was_shown in there.items()}
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_class_folders_keep_image_and_class(
+    unpacked: bool, hashed: bool, hard: Made, make: Make, tmp_path: Path
+) -> None:
+    fresh = make(like=hard)
+    if hashed:
+        fresh.hash_all()
+    source = hard.export("folders", tmp_path)
+    if unpacked:
+        with zipfile.ZipFile(source) as archive:
+            archive.extractall(tmp_path / "unpacked")
+        source = tmp_path / "unpacked"
+    report = import_labels(fresh.store, "folders", source)
+    labelled = {path: told for path, told in hard.standing().items() if told[0] == "labelled"}
+    assert fresh.standing() == labelled
+    assert report.taken == len(labelled)
+    assert {reason: about.count for reason, about in report.reasons.items()} == {"has no label": 3}
+
+
+@pytest.mark.parametrize("format", [*WITH_PEOPLE, "folders"])
+def test_importing_twice_adds_nothing(format: str, hard: Made, make: Make, tmp_path: Path) -> None:
+    fresh = make(like=hard)
+    file = hard.export(format, tmp_path)
+    import_labels(fresh.store, format, file)
+    before = fresh.store.history()
+    report = import_labels(fresh.store, format, file)
+    assert (report.taken, report.new_classes) == (0, ())
+    assert report.reasons["is in the project already"].count == len(before)
+    assert fresh.store.history() == before
+
+
+@pytest.mark.parametrize("format", WITH_PEOPLE)
+def test_importing_what_a_project_wrote_itself_adds_nothing(format: str, hard: Made, tmp_path: Path) -> None:
+    before = hard.store.history()
+    assert import_labels(hard.store, format, hard.export(format, tmp_path)).taken == 0
+    assert hard.store.history() == before
+
+
+@pytest.mark.parametrize("format", [*WITH_PEOPLE, "folders"])
+def test_a_project_without_labels_makes_a_file_that_is_whole(format: str, make: Make, tmp_path: Path) -> None:
+    project = make("a.jpg")
+    data = project.export(format, tmp_path).read_bytes()
+    expected = {"csv": b"file_name,sha256,label", "jsonl": b"", "label-studio": b"[]\n", "folders": b"PK"}
+    assert data.startswith(expected[format])
+
+
+def test_labels_of_renamed_and_merged_classes_go_out_under_their_names_now(
+    make: Make, tmp_path: Path
+) -> None:
+    project = make("a.jpg", "b.jpg")
+    project.store.add_classes(["cat", "kitty", "dog"])
+    project.label("me", **{"a.jpg": "cat", "b.jpg": "kitty"})
+    project.store.rename_class("cat", "feline")
+    project.store.merge_class("kitty", "feline")
+    fresh = make(like=project)
+    import_labels(fresh.store, "csv", project.export("csv", tmp_path))
+    assert fresh.standing() == {"a.jpg": ("labelled", "feline"), "b.jpg": ("labelled", "feline")}
+    assert [one.name for one in fresh.store.classes()] == ["feline"]
