@@ -59,7 +59,7 @@ def test_the_source_is_what_the_lease_says(store: Store, fill: Fill) -> None:
     store.label(me.id, late)
     store.label_batch(me.id, [grid])
     sources = {label.image_id: label.source for label in store.labels()}
-    assert sources == {b: "al", shuffled: "random", late.image_id: "al", a: "bulk"}
+    assert sources == {b: "random", shuffled: "random", late.image_id: "al", a: "bulk"}
     store.undo(me.id)
     (item,) = store.claim(me.id)
     store.label(me.id, Answer(item.image_id, "cat", source="import"))

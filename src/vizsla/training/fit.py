@@ -21,7 +21,9 @@ _FOLDS = 10
 _LEAVE_ONE_OUT = 40  # with so few labels each counts, and a fit takes no time
 _SUGGESTED = 5
 _RANKED = 20_000  # images of a ranking at most; the rest follows in random order
-_RESERVE = 30  # next checks that nobody may see a suggestion for
+_RESERVE = 60  # first images of the audit order that nobody sees a suggestion for, whoever asks for them …
+_RESERVED_SHARE = 0.3  # … or that share of the labels, which the checks never outgrow …
+_RESERVED_MOST = 0.25  # … but no more than this share of a small pool
 
 Probs = Float[np.ndarray, "n c"]
 
@@ -145,7 +147,7 @@ def rank(
     share = _share(audit, done)
     wanted = math.ceil(share * min(len(batch.ids), 2000))  # no person labels more between two models
     order, marks = monitor.interleave(batch.ids, found.waiting[:wanted], share, since=known.since_check)
-    blind = set(found.waiting[: wanted + _RESERVE].tolist()) if share else set()
+    blind = _reserved(rows, len(fitted.labels)) if share else set()
     top = np.argsort(-fitted.probs, axis=1, kind="stable")[:, :_SUGGESTED]
     return [
         Ranked(
@@ -158,6 +160,13 @@ def rank(
         )
         for row, mark in zip(order.tolist(), marks.tolist(), strict=True)
     ]
+
+
+def _reserved(rows: Rows, labels: int) -> set[int]:
+    """Rows that will be random checks sooner or later: a suggestion seen today would spoil them then."""
+    n = len(rows.audit_order)
+    count = min(max(_RESERVE, int(_RESERVED_SHARE * labels)), int(_RESERVED_MOST * n))
+    return set(rows.audit_order[:count].tolist())
 
 
 def _share(audit: float, done: int) -> float:

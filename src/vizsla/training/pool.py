@@ -69,7 +69,7 @@ class Pool:
 
     def embed(self, count: int) -> None:
         """Embed the next images, note their content hashes, and take the unreadable ones out of the queue."""
-        batch, self.todo = self.todo[:count], self.todo[count:]
+        batch = self.todo[:count]
         paths = [self.project.path(image.path or "") for image in batch]
         found = embed_files(paths, self.backbone, self.vectors)
         hashes: dict[int, str] = {}
@@ -81,6 +81,7 @@ class Pool:
             if paths[place].exists():  # one that is gone is missing, not unreadable: the next scan says so
                 self.project.store.set_unreadable(batch[place].id, reason)
         self.project.store.set_hashes(hashes)
+        del self.todo[: len(batch)]  # only now: what failed is tried again
         self._rows = None
 
     def rows(self) -> Rows:

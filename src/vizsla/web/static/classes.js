@@ -79,7 +79,7 @@ const ClassRow = still(
 
 /** @param {{first: boolean, offered: string, onAdd: (name: string) => Promise<boolean>}} props */
 function AddClass({ first, offered, onAdd }) {
-  const [open, setOpen] = useState(false)
+  const [open, setOpen] = useState(first)
   const field = useRef(/** @type {HTMLInputElement|null} */ (null))
 
   /** @param {SubmitEvent} event */
@@ -92,7 +92,7 @@ function AddClass({ first, offered, onAdd }) {
   if (offered) {
     return html`<button class="add" type="button" onClick=${() => onAdd(offered)}>+ add “${offered}”</button>`
   }
-  if (!open && !first) {
+  if (!open) {
     return html`<button class="add" type="button" data-testid="add-class" onClick=${() => setOpen(true)}>+ class</button>`
   }
   return html`
@@ -100,7 +100,7 @@ function AddClass({ first, offered, onAdd }) {
       <input data-testid="add-class-name" ref=${(/** @type {HTMLInputElement|null} */ input) => {
         if (input && input !== field.current) input.focus()
         field.current = input
-      }} placeholder=${first ? 'Name your first class' : 'Name of the class'} aria-label="Name of the new class"
+      }} placeholder=${first ? 'Name your first class' : 'Another class, or Esc'} aria-label="Name of the new class"
         autocomplete="off" maxlength="200"
         onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === 'Escape' && setOpen(false)} />
       <button type="submit">Add</button>

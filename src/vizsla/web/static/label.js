@@ -107,7 +107,7 @@ function Reason({ slide, state, guess, acts, session }) {
   return html`<div class="reason">
     <p data-testid="reason">${slide?.item.reason ?? ''}</p>
     ${guess &&
-    html`<button type="button" class="accept" data-testid="accept" onClick=${acts.accept}>
+    html`<button type="button" class="accept" data-testid="accept" disabled=${state.project?.read_only} onClick=${acts.accept}>
       <kbd aria-hidden="true">${printed(keymap.accept?.[0] ?? '')}</kbd> ${guess.class} ${' '}
       <span class="quiet">${percent(guess.prob)}</span>
     </button>`}
@@ -136,7 +136,10 @@ const Act = ({ name, act, chord, disabled }) => html`
 /** Why there is no image, and what to do now. @param {{state: State, store: import('./state.js').Store}} props */
 function Empty({ state, store }) {
   const { project, dry, online } = state
-  if (!project || !dry) return html`<p class="absent pending" role="status">${online ? 'Opening…' : 'Connecting…'}</p>`
+  if (!project || !(dry || project.read_only)) return html`<p class="absent pending" role="status">${online ? 'Opening…' : 'Connecting…'}</p>`
+  if (project.read_only) {
+    return html`<div class="absent"><h2>Only to look at</h2><p>This server takes no answers; the other tabs show how it stands.</p></div>`
+  }
   if (project.training.state === 'scanning') {
     return html`<p class="absent pending" role="status">Looking for images…</p>`
   }

@@ -68,7 +68,8 @@ export function createLive(store, { onSwap, onOpen, signIn }) {
     change({ model })
     store.set({ freshModel: model.version })
     setTimeout(() => store.get().freshModel === model.version && store.set({ freshModel: null }), FRESH_MS)
-    refreshSoon()
+    // At once, for the accuracy on screen is still the old model's.
+    refresh()
     onSwap()
   }
 

@@ -171,7 +171,7 @@ export function createSession(store, { storage, projectName, signIn }) {
 
     start() {
       outbox.flush()
-      queue.fill()
+      if (!store.get().project?.read_only) queue.fill()
       loadRecent()
       store.set({ outbox: outbox.state() })
     },

@@ -1,0 +1,56 @@
+"""A project with toys, and someone who knows the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vizsla.project import Project
+from vizsla.store import Answer, Item
+from vizsla.testing import TOY_BACKBONE
+from vizsla.training.trainer import Trainer
+
+
+def truth(file_name: str) -> str:
+    """Photos are called NUMBER-CLASS.png."""
+    return file_name.rpartition("-")[2].partition(".")[0]
+
+
+@pytest.fixture
+def project(tmp_path: Path, photos: Path) -> Iterator[Project]:
+    with Project.open(tmp_path / "project", photos) as opened:
+        opened.change(backbone=TOY_BACKBONE)
+        opened.add_classes(["blue", "green", "red"])
+        opened.scan()
+        yield opened
+
+
+@pytest.fixture
+def label(project: Project) -> Callable[..., list[Item]]:
+    """Answer the next n items of the queue, truly unless told otherwise."""
+    me = project.store.annotator("me").id
+
+    def answer(n: int, name: str | None = None) -> list[Item]:
+        done = []
+        for _ in range(n):
+            [item] = project.store.claim(me, 1)
+            project.store.label(me, Answer(item.image_id, name or truth(item.path), lease_id=item.lease_id))
+            done.append(item)
+        return done
+
+    return answer
+
+
+@pytest.fixture
+def settle() -> Callable[[Trainer], None]:
+    """Let the trainer work until there is nothing to do."""
+
+    def run(trainer: Trainer) -> None:
+        for _ in range(200):
+            if not trainer.step():
+                return
+        raise AssertionError("the trainer never comes to rest")
+
+    return run
