@@ -170,7 +170,8 @@ class Server:
             env=os.environ | {"PYTHONUNBUFFERED": "1"} | self.env,
         )
         found = threading.Event()
-        threading.Thread(target=self._listen, args=(self.process, found), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self.process, found), daemon=True)
+        self._listener.start()
         if not found.wait(60):
             self.kill()
             raise AssertionError(f"the server said nothing of an address: {self.said}")
@@ -178,10 +179,11 @@ class Server:
 
     def _listen(self, process: subprocess.Popen[str], found: threading.Event) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self.said.append(line.rstrip())
-            if "http://" in line:
-                found.set()
+        with process.stdout:
+            for line in process.stdout:
+                self.said.append(line.rstrip())
+                if "http://" in line:
+                    found.set()
 
     @property
     def port(self) -> int:
@@ -191,6 +193,7 @@ class Server:
         """As a power cut would: kill −9."""
         self.process.kill()
         self.process.wait()
+        self._listener.join(10)
 
     def restart(self) -> None:
         """Start it again where it was."""

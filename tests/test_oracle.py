@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vizsla.asking import Choices
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption, NoLabel
 from vizsla.labels import LabelLog
-from vizsla.asking import Choices
 from vizsla.oracle import CsvOracle, FilenameOracle, NoisyOracle, Quit, TerminalOracle
 from vizsla.types import Label
 

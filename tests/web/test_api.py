@@ -270,7 +270,15 @@ def test_review_finds_a_planted_error_and_a_planted_copy(client, project, photos
     assert client.get("/api/review?label=red&predicted=blue").json()["items"][0]["item_id"] == wrong
     assert client.get("/api/review?label=blue&predicted=red").json()["items"] == []
     pair = client.get("/api/review?kind=duplicates").json()["items"][0]
+    assert pair["other"]["label"] != pair["label"]
     assert {pair["item_id"], pair["other"]["item_id"]} == {images["000-blue.png"], images["twin.png"]}
+    client.post("/api/labels", json=answer({"item_id": wrong}, "red"))  # no: it is right
+    for _ in range(2):
+        assert wrong not in {one["item_id"] for one in client.get("/api/review").json()["items"]}
+        client.post("/api/labels", json=answer({"item_id": images["twin.png"]}, "blue"))
+        project.ask_for_training()
+        while trainer.step():
+            pass
 
 
 def test_review_shows_what_two_annotators_answered_differently(client_of, answer):

@@ -8,7 +8,6 @@ from vizsla.testing import TOY_BACKBONE, toy_images
 from vizsla.web.app import create_app
 from vizsla.web.door import Door
 
-
 # A class that nobody added is refused with 422, though no schema can know the names.
 STATUSES = {"expected-statuses": ["2xx", "3xx", "401", "403", "404", "409", "422"]}
 CONFIG = schemathesis.Config.from_dict({"checks": {"positive_data_acceptance": STATUSES}})

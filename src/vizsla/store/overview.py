@@ -91,6 +91,7 @@ _COLUMNS = (
     images.c.path,
     images.c.status,
     images.c.class_id.label("labelled_as"),
+    images.c.label_id,
     ranking.c.class_id.label("predicted"),
     ranking.c.prob,
 )
@@ -137,6 +138,7 @@ def _tiles(conn: Connection, query: Select[Any]) -> list[Tile]:
             status=row.status,
             label=None if row.labelled_as is None else root[row.labelled_as].name,
             suggestion=None if row.predicted is None else (root[row.predicted].name, row.prob),
+            label_id=row.label_id,
             cursor=f"{row.prob or 0.0!r}:{row.id}",
         )
         for row in conn.execute(query)
@@ -177,3 +179,30 @@ def disagreements(conn: Connection, limit: int) -> list[Disagreement]:
         for image_id, pairs in given.items()
         if image_id in tile and len({name for _, name in pairs}) > 1
     ]
+
+
+def anchored(conn: Connection) -> frozenset[int]:
+    """Images whose first label was given with a suggestion in sight."""
+    earlier, void = labels.alias(), labels.alias()
+    query = select(labels.c.image_id).where(
+        labels.c.status == "labelled",
+        labels.c.suggestion_shown.is_(True),
+        ~exists().where(void.c.undoes == labels.c.id),
+        ~exists().where(
+            earlier.c.image_id == labels.c.image_id,
+            earlier.c.id < labels.c.id,
+            earlier.c.status == "labelled",
+        ),
+    )
+    return frozenset(conn.execute(query).scalars())
+
+
+def confirmed(conn: Connection) -> frozenset[int]:
+    """Images that were given the same label more than once: someone has looked twice."""
+    again = (
+        select(labels.c.image_id)
+        .where(labels.c.status == "labelled", labels.c.redoes.is_(None))
+        .group_by(labels.c.image_id, labels.c.class_id)
+        .having(func.count() > 1)
+    )
+    return frozenset(conn.execute(again).scalars())

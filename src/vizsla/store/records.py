@@ -238,6 +238,8 @@ class Tile:
     status: Status
     label: str | None
     suggestion: tuple[str, float] | None
+    label_id: int | None
+    """The answer that stands."""
     cursor: str
     """Where the page after this tile begins."""
 

@@ -302,6 +302,16 @@ class Store:
         with self._db.read() as conn:
             return overview.named(conn, list(image_ids))
 
+    def anchored(self) -> frozenset[int]:
+        """Images whose first label was given with a suggestion in sight: they measure no accuracy."""
+        with self._db.read() as conn:
+            return overview.anchored(conn)
+
+    def confirmed(self) -> frozenset[int]:
+        """Images that were given the same label more than once."""
+        with self._db.read() as conn:
+            return overview.confirmed(conn)
+
     def disagreements(self, limit: int = 100) -> list[Disagreement]:
         """Images that annotators labelled differently, the newest first."""
         with self._db.read() as conn:

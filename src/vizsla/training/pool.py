@@ -111,10 +111,14 @@ class Known:
     skipped: frozenset[int]
     flagged: frozenset[int]
     shown: frozenset[int]
-    """Images whose label was given with a suggestion in sight."""
+    """Images whose first label was given with a suggestion in sight."""
+    confirmed: frozenset[int]
+    """Images whose label someone has looked at twice."""
     classes: tuple[str, ...]
     class_ids: tuple[int, ...]
     """Id of each class in the store."""
+    newest: int
+    """The newest label that is taken account of."""
     since_check: int | None
     """Answers since the last random check; None before the first."""
 
@@ -132,8 +136,10 @@ def known(project: Project) -> Known:
         {x.image_id: number[x.label] for x in labels if x.label is not None and x.label in number},
         by_status["skipped"],
         by_status["flagged"],
-        frozenset(x.image_id for x in labels if x.suggestion_shown),
+        project.store.anchored(),
+        project.store.confirmed(),
         tuple(one.name for one in classes),
         tuple(one.id for one in classes),
+        max((x.id for x in labels), default=0),
         next((n for n, x in enumerate(labels) if x.source in ("audit", "random")), None),
     )

@@ -15,8 +15,10 @@ _LOOKED_AT = 4000  # labelled images compared with all others
 _ROWS_AT_ONCE = 512
 
 
-def label_errors(fitted: Fitted, rows: Rows) -> list[dict[str, Any]]:
+def label_errors(fitted: Fitted, rows: Rows, known: Known) -> list[dict[str, Any]]:
     """Labelled images whose answer the other labels contradict, the least believable first.
+
+    What someone has confirmed is left out: they have looked already.
 
     Source: self-confidence, as ranked by cleanlab (Kuan and Mueller 2022, arXiv:2207.03061).
     """
@@ -30,11 +32,13 @@ def label_errors(fitted: Fitted, rows: Rows) -> list[dict[str, Any]]:
     codes = np.searchsorted(seen, fitted.labels)
     quality = get_label_quality_scores(codes, probs, method="self_confidence")
     guess = probs.argmax(axis=1)
-    suspects = [n for n in np.argsort(quality, kind="stable").tolist() if guess[n] != codes[n]]
+    image_ids = rows.ids[fitted.labelled]
+    order = np.argsort(quality, kind="stable").tolist()
+    suspects = [n for n in order if guess[n] != codes[n] and int(image_ids[n]) not in known.confirmed]
     names = fitted.bundle.classes
     return [
         {
-            "image": int(rows.ids[fitted.labelled[n]]),
+            "image": int(image_ids[n]),
             "label": names[fitted.labels[n]],
             "suggestion": [names[seen[guess[n]]], round(float(probs[n, guess[n]]), 4)],
             "score": round(1.0 - float(quality[n]), 4),

@@ -235,8 +235,11 @@ class Trainer:
             seed=model.version,
         )
         self.store.publish_ranking(model.version, order)
-        errors, twins = review.label_errors(fitted, rows), review.near_duplicates(rows, answers)
-        self.store.set_setting("review", {"version": model.version, "errors": errors, "duplicates": twins})
+        found = {
+            "errors": review.label_errors(fitted, rows, answers),
+            "duplicates": review.near_duplicates(rows, answers),
+        }
+        self.store.set_setting("review", {"version": model.version, "label_id": answers.newest, **found})
         self.store.set_setting("confusion", confusion(fitted) | {"version": model.version})
 
     def _clustered(self, rows: Rows) -> Int64[np.ndarray, " n"]:

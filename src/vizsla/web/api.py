@@ -354,10 +354,8 @@ def train(me: Me, project: ThisProject) -> wire.State:
 async def events(request: Request, watch: ThisWatch, who: Visitor) -> AsyncIterator[ServerSentEvent]:
     """What changes, as it changes."""
     project: Project = request.app.state.project
-    one = project.store.who(request.state.token) if request.state.token else None
-    annotator_id = one.id if one else None
     yield ServerSentEvent(comment="hello", retry=1000)
-    async for news in watch.listen(annotator_id):
+    async for news in watch.listen(request.state.token):
         data = await asyncio.to_thread(state.news, project, watch, news.event)
         yield ServerSentEvent(data=data, event=news.event)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Literal
@@ -156,7 +156,8 @@ def findings(store: Store, kind: Kind, label: str | None, predicted: str | None)
             Found(one.image_id, one.label, text=" · ".join(f"{who}: {name}" for who, name in one.answers))
             for one in store.disagreements()
         ]
-    kept = (store.setting("review") or {}).get(kind, [])
+    review = store.setting("review") or {}
+    kept = _undecided(store, review.get(kind, []), review.get("label_id", 0))
     if kind == "duplicates":
         return [
             Found(one["image"], other_id=one["other"], score=one["score"], text="nearly the same picture")
@@ -168,6 +169,13 @@ def findings(store: Store, kind: Kind, label: str | None, predicted: str | None)
         for one in found
         if label in (None, one.label) and (predicted is None or (one.suggestion or ("",))[0] == predicted)
     ]
+
+
+def _undecided(store: Store, kept: Sequence[Mapping[str, Any]], label_id: int) -> list[Mapping[str, Any]]:
+    """What nobody has answered since it was found."""
+    involved = {one[side] for one in kept for side in ("image", "other") if side in one}
+    fresh = {image for image, tile in store.tile(involved).items() if (tile.label_id or 0) > label_id}
+    return [one for one in kept if one["image"] not in fresh and one.get("other") not in fresh]
 
 
 def _error(kept: Mapping[str, Any]) -> Found:

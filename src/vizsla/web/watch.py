@@ -38,7 +38,7 @@ class Watch:
     """What is wrong with the image folder."""
     pulse: Pulse | None = None
     _listeners: set[asyncio.Queue[News]] = field(default_factory=set)
-    _present: dict[int, int] = field(default_factory=dict)
+    _present: dict[str, int] = field(default_factory=dict)
     _again: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _leaving: set[asyncio.Task[None]] = field(default_factory=set)
@@ -93,27 +93,28 @@ class Watch:
         self.pulse = self.project.store.pulse()
         return self.pulse
 
-    async def listen(self, annotator_id: int | None) -> AsyncIterator[News]:
+    async def listen(self, token: str) -> AsyncIterator[News]:
         """News as they come, for as long as the browser listens. When it leaves, its images are free again."""
         queue: asyncio.Queue[News] = asyncio.Queue()
         self._listeners.add(queue)
-        if annotator_id is not None:
-            self._present[annotator_id] = self._present.get(annotator_id, 0) + 1
+        self._present[token] = self._present.get(token, 0) + 1
         try:
             while True:
                 yield await queue.get()
         finally:
             self._listeners.discard(queue)
-            if annotator_id is not None:
-                self._present[annotator_id] -= 1
-                task = asyncio.get_running_loop().create_task(self._leave(annotator_id))
-                self._leaving.add(task)
-                task.add_done_callback(self._leaving.discard)
+            self._present[token] -= 1
+            task = asyncio.get_running_loop().create_task(self._leave(token))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
-    async def _leave(self, annotator_id: int) -> None:
+    async def _leave(self, token: str) -> None:
         await asyncio.sleep(LEAVE_SECONDS)
-        if not self._present.get(annotator_id):
-            await asyncio.to_thread(self.project.store.release, annotator_id)
+        if self._present.get(token):
+            return  # loaded anew meanwhile, or open in another tab
+        self._present.pop(token, None)
+        if one := await asyncio.to_thread(self.project.store.who, token):
+            await asyncio.to_thread(self.project.store.release, one.id)
 
 
 def _changes(was: tuple[Pulse, bool, str | None] | None, now: tuple[Pulse, bool, str | None]) -> list[str]:

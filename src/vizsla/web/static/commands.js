@@ -11,6 +11,9 @@ import { actionOf, isTaken } from './keys.js'
 /** @type {import('./state.js').TabName[]} */
 export const TABS = ['label', 'grid', 'review', 'progress', 'export']
 
+/** A key held down must not answer image after image. */
+const MAY_REPEAT = new Set(['back', 'forward', 'undo', 'redo'])
+
 /** Answer for a tab's own actions while it is on. @param {Keys} keys @param {Layer} layer */
 export function useTabKeys(keys, layer) {
   useLayoutEffect(() => {
@@ -43,9 +46,9 @@ export function listen(store, session, keys) {
   addEventListener('keydown', (event) => {
     const { keymap, singleKeys, dialog, phase } = store.get()
     if (dialog || phase !== 'ready' || event.defaultPrevented || isTaken(event)) return
-    const action = actionOf(event, keymap, singleKeys)
-    if (!action) return
-    if (event.repeat && !['back', 'forward', 'undo', 'redo'].includes(action)) return event.preventDefault()
+    // '' for keys without an action: a tab may know some of its own, such as the arrows of the grid.
+    const action = actionOf(event, keymap, singleKeys) ?? ''
+    if (event.repeat && action && !MAY_REPEAT.has(action)) return event.preventDefault()
     if (keys.tab?.(action, event)) return event.preventDefault()
     if (!everywhere[action]) return
     event.preventDefault()

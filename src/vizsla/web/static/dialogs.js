@@ -1,10 +1,9 @@
 /** What opens above the page: changing a class, and answers that the server refused. */
 
-import { html, useLayoutEffect, useRef } from './view.js'
+import { html, useLayoutEffect, useRef, useState } from './view.js'
 import { changeClass, problem } from './api.js'
 import { said } from './drawer.js'
 import { counted } from './format.js'
-import { toast } from './state.js'
 
 /** A dialog of the browser's own: it holds the focus, Escape closes it.
  * @param {{title: string, onClose: () => void, children?: any}} props */
@@ -22,10 +21,12 @@ export function Dialog({ title, onClose, children }) {
   `
 }
 
-/** @param {{of: string} & import('./part.js').Part} props */
+/** The field is left alone once drawn (`defaultValue`): news from the server must not undo what is being typed.
+ * @param {{of: string} & import('./part.js').Part} props */
 export function EditClass({ of, store, live }) {
   const classes = store.get().project?.classes ?? []
   const one = classes.find((other) => other.name === of)
+  const [fault, setFault] = useState('')
   const close = () => store.set({ dialog: null })
 
   /** @param {{name: string}|{merge_into: string}} change */
@@ -35,7 +36,7 @@ export function EditClass({ of, store, live }) {
       await live.refresh()
       close()
     } catch (error) {
-      toast(store, problem(error).message, { tone: 'bad' })
+      setFault(problem(error).message)
     }
   }
 
@@ -48,7 +49,7 @@ export function EditClass({ of, store, live }) {
 
   return html`<${Dialog} title=${`Class “${of}”`} onClose=${close}>
     <form class="line" onSubmit=${(/** @type {SubmitEvent} */ event) => submit(event, (name) => apply({ name }))}>
-      <label>New name <input name="value" value=${of} maxlength="200" autocomplete="off" data-testid="rename-class" /></label>
+      <label>New name <input name="value" defaultValue=${of} maxlength="200" autocomplete="off" data-testid="rename-class" /></label>
       <button type="submit">Rename</button>
     </form>
     <form class="line" onSubmit=${(/** @type {SubmitEvent} */ event) => submit(event, (name) => apply({ merge_into: name }))}>
@@ -58,6 +59,7 @@ export function EditClass({ of, store, live }) {
       </select></label>
       <button type="submit">Merge</button>
     </form>
+    ${fault && html`<p class="fault" role="alert">${fault}</p>`}
     <p class="quiet">${counted(one?.labelled ?? 0, 'label')} so far. The history is kept, and no other class changes its key.</p>
   <//>`
 }

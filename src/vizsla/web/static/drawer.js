@@ -26,13 +26,25 @@ export function Drawer({ recent, looking, guidelines, onLook }) {
   `
 }
 
+const AGAIN_MS = 4000
+
+/** Without a connection there is an empty frame instead of the browser's broken one, until it is back.
+ * @param {Event & {currentTarget: HTMLImageElement}} event */
+function again({ currentTarget: image }) {
+  image.style.visibility = 'hidden'
+  setTimeout(() => (image.src = image.src), AGAIN_MS)
+}
+
+/** @param {Event & {currentTarget: HTMLImageElement}} event */
+const shown = ({ currentTarget: image }) => image.style.removeProperty('visibility')
+
 /** @param {{entry: Recent, current: boolean, onLook: (recent: Recent) => void}} props */
 const Entry = ({ entry, current, onLook }) => html`
   <li>
     <button type="button" class="recent" data-testid=${`recent-${entry.label_id ?? entry.key}`}
       data-status=${entry.status} data-waiting=${entry.key !== null} aria-pressed=${current}
       aria-label=${`${entry.file_name}: ${said(entry)}. Change`} onClick=${() => onLook(entry)}>
-      <img src=${entry.thumb_url} alt="" loading="lazy" decoding="async" />
+      <img src=${entry.thumb_url} alt="" loading="lazy" decoding="async" onError=${again} onLoad=${shown} />
       <span>${said(entry)}</span>
     </button>
   </li>
