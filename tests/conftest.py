@@ -66,6 +66,12 @@ def photos(tmp_path: Path) -> Path:
     return flat
 
 
+@pytest.fixture
+def breeds(tmp_path: Path) -> Path:
+    """Class folders of three classes with 100 toys each."""
+    return toy_images(tmp_path / "breeds", per_class=100)
+
+
 # databases
 
 

@@ -74,7 +74,7 @@ MISTAKES = {
         ["compare", "toys", *TOY, "--stop-training", "never"],
         "no training stop rule",
     ),
-    "no classes to label with": (["label", "toys/red"], "--classes cat,dog"),
+    "no classes to label with": (["label", "toys/red", "--terminal"], "--classes cat,dog"),
     "labelling nothing": (["label", "nowhere", "--classes", "a,b"], "nowhere"),
     "arrays that are none": (
         ["select", "--strategy", "margin", "--probs", "junk.npy", "-n", "1"],

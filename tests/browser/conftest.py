@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from vizsla.testing import toy_images
-
 CHROMIUM = "/usr/bin/chromium"
 
 
@@ -97,9 +95,3 @@ def sit_down(browser: Browser) -> Iterator[Callable[..., Desk]]:
     yield open_page
     for context in contexts:
         context.close()
-
-
-@pytest.fixture
-def breeds(tmp_path: Path) -> Path:
-    """Class folders of three classes with 100 toys each."""
-    return toy_images(tmp_path / "breeds", per_class=100)

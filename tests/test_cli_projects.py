@@ -1,0 +1,177 @@
+"""Commands on a project, as real processes."""
+
+import csv
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from vizsla.project import Project
+from vizsla.store import Answer
+from vizsla.testing import TOY_BACKBONE
+
+
+def vizsla(*arguments, **options):
+    command = [sys.executable, "-m", "vizsla", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=300, **options)
+
+
+@pytest.fixture
+def project(tmp_path, photos):
+    """Half of sixty photos labelled, by the name of the file."""
+    with Project.open(tmp_path / "project", photos) as opened:
+        opened.change(backbone=TOY_BACKBONE)
+        opened.add_classes(["blue", "green", "red"])
+        opened.scan()
+        me = opened.store.annotator("me").id
+        for item in opened.store.claim(me, 30):
+            opened.store.label(me, Answer(item.image_id, item.path[4:-4], lease_id=item.lease_id))
+    return tmp_path / "project"
+
+
+def test_train_status_query_and_predict_work_on_the_same_project(project, photos, tmp_path):
+    trained = vizsla("train", "--project", project)
+    assert trained.stdout == "model 1, from 30 labels\n", trained.stderr
+    again = vizsla("train", "--project", project)
+    assert again.stdout == "model 1, from 30 labels\n"  # nothing was new
+    status = vizsla("status", "--project", project).stdout
+    for said in ("60", "30", "model", "1, from 30 labels", "from 30 random checks", "blue"):
+        assert said in status, status
+    queried = [
+        line.split("\t") for line in vizsla("query", "--project", project, "-n", "5").stdout.splitlines()
+    ]
+    assert len(queried) == 5
+    with Project.open(project) as opened:
+        unanswered = {image.path for image in opened.store.images() if image.status == "unlabelled"}
+    assert {name for name, _ in queried} <= unanswered
+    exported = vizsla("export", "model", "--project", project, "--out", tmp_path / "m.safetensors")
+    assert exported.returncode == 0, exported.stderr
+    from_file = vizsla("predict", tmp_path / "m.safetensors", photos)
+    from_project = vizsla("predict", project, photos, "--out", tmp_path / "p.csv")
+    assert from_project.returncode == 0, from_project.stderr
+    assert (tmp_path / "p.csv").read_text() == from_file.stdout
+    rows = list(csv.DictReader(io.StringIO(from_file.stdout)))
+    assert len(rows) == 60
+    assert sum(row["label"] == row["file_name"][4:-4] for row in rows) >= 57
+    assert all(
+        abs(sum(float(row[f"prob_{name}"]) for name in ("blue", "green", "red")) - 1) < 1e-5 for row in rows
+    )
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "folders", "label-studio"])
+def test_what_is_exported_is_imported_into_a_fresh_project_as_it_was(project, photos, tmp_path, format):
+    out = tmp_path / f"labels.{format}"
+    done = vizsla("export", format, "--project", project, "--out", out)
+    assert done.returncode == 0, done.stderr
+    fresh = tmp_path / "fresh"
+    done = vizsla("import", format, out, "--project", fresh, "--images", photos)
+    assert done.returncode == 0, done.stderr
+    assert "30 labels imported" in done.stdout
+    known = []
+    for home in (project, fresh):
+        with Project.open(home) as opened:
+            known.append({label.path: label.label for label in opened.store.labels()})
+    assert known[0] == known[1]
+    assert len(known[0]) == 30
+
+
+def test_a_token_lets_someone_in_from_elsewhere_until_it_is_revoked(project, photos, serve):
+    server = serve(photos, "--host", "0.0.0.0", "--no-trainer", project=project, command="serve")
+    token = vizsla("users", "add", "ada", "--project", project).stdout.strip()
+    assert "ada" in vizsla("users", "list", "--project", project).stdout
+
+    def ask(token):
+        request = urllib.request.Request(
+            f"{server.url}api/project", headers={"Authorization": f"Bearer {token}"}
+        )
+        return json.load(urllib.request.urlopen(request, timeout=30))
+
+    assert ask(token)["annotator"] == "ada"
+    assert vizsla("users", "revoke", "ada", "--project", project).returncode == 0
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        ask(token)
+    assert vizsla("users", "revoke", "bob", "--project", project).returncode == 2
+
+
+def test_a_worker_trains_for_a_server_that_does_not(project, photos, serve, wait_until):
+    serve(photos, "--no-trainer", project=project)
+    command = [sys.executable, "-m", "vizsla", "worker", "--project", str(project)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as worker, Project.open(project) as opened:
+        try:
+            wait_until(lambda: opened.store.model() is not None, 60)
+            second = vizsla("train", "--project", project)  # asks the one that is at work
+            assert "model 1, from 30 labels" in second.stdout
+        finally:
+            worker.kill()
+
+
+def test_ctrl_c_ends_a_server_at_once_and_its_trainer_with_it(photos, serve):
+    server = serve(photos, "--classes", "a,b")
+    children = subprocess.run(
+        ["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True
+    ).stdout.split()
+    assert children
+    assert server.stop() in (0, 130)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def test_label_without_a_folder_opens_the_samples(tmp_path):
+    cache = {"VIZSLA_CACHE": str(tmp_path / "cache"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "vizsla", "label", "--no-browser", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | cache) as process:
+        try:
+            lines = [process.stdout.readline() for _ in range(3)]
+            url = next(word for line in lines for word in line.split() if word.startswith("http://"))
+            project = json.load(urllib.request.urlopen(f"{url}api/project", timeout=30))
+            assert [one["name"] for one in project["classes"]] == list("0123456789")
+        finally:
+            process.kill()
+
+
+MISTAKES = {
+    "a port in use": (["label", "{photos}", "--port", "{taken}"], "Choose another --port"),
+    "a port that is none": (["label", "{photos}", "--port", "99999"], "65535"),
+    "a host that is not ours": (["serve", "{photos}", "--host", "192.0.2.1"], "cannot listen on"),
+    "a folder that is not there": (["label", "{photos}/nowhere"], "nowhere"),
+    "a strategy nobody knows": (["label", "{photos}", "--strategy", "margn"], "Did you mean 'margin'?"),
+    "a share that makes no sense": (["label", "{photos}", "--audit", "7"], "0 to 1"),
+    "no classes for a terminal": (["label", "{photos}", "--terminal"], "--classes cat,dog"),
+    "no project": (["status", "--project", "{photos}/nope"], "there is no project in"),
+    "no project here": (["train"], "--project P"),
+    "nothing to learn from": (["train", "--project", "{empty}"], "two classes"),
+    "no model to export": (["export", "model", "--project", "{empty}", "--out", "m"], "no model yet"),
+    "a format nobody knows": (["export", "cvs", "--project", "{empty}", "--out", "m"], "csv"),
+    "a file that is no model": (
+        ["predict", "{photos}/000-blue.png", "{photos}"],
+        "no model that Vizsla wrote",
+    ),
+    "labels that are not there": (["import", "csv", "none.csv", "--project", "{empty}"], "none.csv"),
+    "a database that cannot be reached": (
+        ["status", "--project", "postgresql://nobody@127.0.0.1:1/nothing"],
+        "cannot reach",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_with_its_mend(mistake, photos, tmp_path):
+    arguments, said = MISTAKES[mistake]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        if any("{empty}" in argument for argument in arguments):
+            with Project.open(tmp_path / "empty", photos) as opened:
+                opened.change(backbone=TOY_BACKBONE)
+        names = {"photos": photos, "taken": taken.getsockname()[1], "empty": tmp_path / "empty"}
+        done = vizsla(*[argument.format(**names) for argument in arguments], cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert done.stderr.startswith("vizsla: ")
+    assert done.stderr.count("\n") == 1, done.stderr

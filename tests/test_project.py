@@ -1,0 +1,138 @@
+"""Images and store in one hand: opening, scanning, settings, labels from folders."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from sqlalchemy import create_engine, text
+
+from vizsla.errors import BadOption, NoImages
+from vizsla.project import Project, default_home
+from vizsla.store import Answer
+from vizsla.testing import toy_images
+
+
+@pytest.fixture
+def opened(tmp_path, toys):
+    with Project.open(None, toys) as project:
+        yield project
+
+
+def ids(project):
+    return {image.path: image.id for image in project.store.images(state="present")}
+
+
+def test_a_project_lies_in_its_folder_and_is_no_image(opened, toys):
+    assert opened.address == str(toys / ".vizsla")
+    assert opened.scan().added == 36
+    assert opened.scan().added == 0
+
+
+def test_it_is_found_again_without_naming_the_images_and_after_both_were_moved(opened, toys, tmp_path):
+    opened.scan()
+    opened.close()
+    moved = tmp_path / "elsewhere"
+    shutil.move(toys, moved)
+    with Project.open(moved / ".vizsla") as again:
+        assert again.images.resolve() == moved.resolve()
+        assert again.store.counts().total == 36
+
+
+def test_a_renamed_photo_keeps_its_label_and_an_added_one_is_new(opened, toys):
+    opened.scan()
+    opened.add_classes(["cat", "dog"])
+    before = ids(opened)["red/003.png"]
+    opened.store.set_hashes({image_id: opened.digest(path) for path, image_id in ids(opened).items()})
+    opened.store.label(opened.store.annotator("me").id, Answer(before, "cat"))
+    (toys / "red" / "003.png").rename(toys / "a better name.png")
+    Image.new("RGB", (5, 5)).save(toys / "new.png")
+    found = opened.scan()
+    assert (found.added, found.renamed, found.missing) == (1, 1, 0)
+    assert ids(opened)["a better name.png"] == before
+    assert [(label.path, label.label) for label in opened.store.labels()] == [("a better name.png", "cat")]
+
+
+def test_a_folder_that_vanished_is_told_and_no_image_is_lost(opened, toys):
+    opened.scan()
+    toys.rename(toys.with_name("away"))
+    with pytest.raises(NoImages, match="there is no folder"):
+        opened.scan()
+    toys.mkdir()  # as an empty mount point
+    with pytest.raises(NoImages, match="no image"):
+        opened.scan()
+    assert opened.store.counts().total == 36
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux only: mounts")
+def test_a_folder_that_may_not_be_written_is_labelled_all_the_same(toys, tmp_path, monkeypatch):
+    mounts = [["mount", "--bind", str(toys), str(toys)], ["mount", "-o", "remount,ro,bind", str(toys)]]
+    if os.geteuid() or any(subprocess.run(mount, capture_output=True).returncode for mount in mounts):
+        pytest.skip("only root may mount")
+    try:
+        monkeypatch.setattr("platformdirs.user_data_dir", lambda *_, **__: str(tmp_path / "mine"))
+        with Project.open(None, toys) as project:
+            assert project.address.startswith(str(tmp_path / "mine"))
+            assert project.scan().added == 36
+        assert default_home(toys) == default_home(toys / ".." / toys.name)
+    finally:
+        subprocess.run(["umount", str(toys)], check=True)
+
+
+def test_class_folders_name_the_classes_but_label_nothing_unless_asked(opened):
+    opened.scan()
+    opened.add_classes([])
+    assert opened.store.counts().classes == {"blue": 0, "green": 0, "red": 0}
+    opened.change(labels="folders")
+    opened.scan()
+    opened.scan()
+    assert opened.store.counts().classes == {"blue": 12, "green": 12, "red": 12}
+    assert {label.source for label in opened.store.history()} == {"import"}
+    assert len(opened.store.history()) == 36
+
+
+def test_numbered_class_folders_lose_their_numbers(tmp_path):
+    images = toy_images(tmp_path / "dogs", classes=("0_chihuahua", "2_chow"))
+    with Project.open(None, images) as project:
+        project.add_classes([])
+        assert [one.name for one in project.store.classes()] == ["chihuahua", "chow"]
+
+
+def test_settings_are_remembered_and_nonsense_is_refused(opened, toys):
+    opened.change(strategy="random", target=0.9, guidelines="poodles are dogs")
+    opened.change(budget=200)
+    opened.close()
+    with Project.open(toys / ".vizsla") as again:
+        kept = again.settings
+        assert (kept.strategy, kept.target, kept.budget, kept.audit) == ("random", 0.9, 200, 0.1)
+        for nonsense in ({"audit": 2.0}, {"target": 90.0}, {"labels": "maybe"}):
+            with pytest.raises(BadOption):
+                again.change(**nonsense)
+
+
+def test_a_project_of_other_images_is_not_mixed_up(opened, toys, tmp_path):
+    opened.scan()
+    other = toy_images(tmp_path / "others")
+    with pytest.raises(BadOption, match="belongs to the images in"):
+        Project.open(toys / ".vizsla", other)
+
+
+def test_a_project_of_a_newer_vizsla_is_refused_and_left_as_it_is(opened, toys):
+    opened.close()
+    database = toys / ".vizsla" / "project.db"
+    engine = create_engine(f"sqlite:///{database}")
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(BadOption, match="newer Vizsla"):
+        Project.open(None, toys)
+
+
+@pytest.mark.parametrize("where", [None, "nowhere"])
+def test_without_a_project_the_mend_is_said(where, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadOption, match=r"vizsla label DIR|--project"):
+        Project.open(where)
+    assert list(tmp_path.iterdir()) == []
