@@ -1,0 +1,59 @@
+"""The process that serves."""
+
+import http.client
+import json
+import time
+
+from PIL import Image
+
+from vizsla.web.server import PORT, address_of, bind
+
+
+def test_answers_on_an_open_connection_do_not_wait_for_the_network_stack(photos, serve):
+    server = serve(photos, "--no-trainer")
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    times = []
+    for _ in range(30):
+        began = time.perf_counter()
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+        times.append(time.perf_counter() - began)
+    connection.close()
+    assert sorted(times)[15] < 0.03  # with Nagle's algorithm and delayed acknowledgements it is over 0.04
+
+
+def test_two_projects_side_by_side_take_ports_of_their_own(photos, tmp_path):
+    first, second = bind("127.0.0.1", None), bind("127.0.0.1", None)
+    try:
+        assert first.getsockname()[1] != second.getsockname()[1]
+        assert address_of(first, "127.0.0.1").startswith("http://localhost:")
+        assert first.getsockname()[1] >= PORT
+    finally:
+        first.close()
+        second.close()
+
+
+def test_the_first_image_of_a_huge_folder_does_not_wait_for_the_scan(tmp_path, serve, wait_until):
+    images, count = tmp_path / "images", 100_000
+    images.mkdir()
+    Image.new("RGB", (8, 8)).save(images / "000000.png")
+    content = (images / "000000.png").read_bytes()
+    for n in range(1, count):
+        (images / f"{n:06}.png").write_bytes(content)
+    began = time.monotonic()
+    server = serve(images, "--classes", "a,b", "--no-trainer")
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    items: list = []
+
+    def ask():
+        connection.request("POST", "/api/queue", '{"n": 5}', {"Content-Type": "application/json"})
+        items[:] = json.loads(connection.getresponse().read())["items"]
+        return items
+
+    wait_until(ask, 20)
+    connection.request("GET", items[0]["image_url"])
+    assert connection.getresponse().read()[1:4] == b"PNG"
+    waited = time.monotonic() - began
+    print(f"first image of {count:,} after {waited:.1f} s, the start of Python with it")
+    assert waited < 10
+    connection.close()
