@@ -494,7 +494,7 @@ FLAT = Forecast(None, None, None, 0.04, 100)
 
 
 def test_each_rule_gives_its_reason():
-    assert told(unlabelled=0) == Advice("You can stop: no photo is left to label.", True)
+    assert told(unlabelled=0) == Advice("You can stop: no image is left to label.", True)
     assert told(budget=200) == Advice("You can stop: 200 of 200 planned labels.", True)
     reached = told(lows((10, 0.9), (15, 0.9), (20, 0.9)), target=0.9)
     assert reached == Advice(
@@ -548,7 +548,7 @@ def test_the_page_lists_every_rule_met_or_not():
         ("stable", True),
     ]
     texts = [row.text for row in rows]
-    assert texts[:2] == ["1,500 photos are left", "200 of 300 planned labels"]
+    assert texts[:2] == ["1,500 images are left", "200 of 300 planned labels"]
     assert texts[2] == "no random checks yet; surely above your target of 90% at 0 of 3 models in a row"
     rows = reasons([], None, target=None, budget=None, unlabelled=5, labels=0)
     assert not any(row.met for row in rows)

@@ -553,7 +553,7 @@ def reasons(
 
 
 def _pool_text(unlabelled: int) -> str:
-    return "no photo is left to label" if pool_exhausted(unlabelled) else f"{unlabelled:,} photos are left"
+    return "no image is left to label" if pool_exhausted(unlabelled) else f"{unlabelled:,} images are left"
 
 
 def _budget_text(labels: int, budget: int | None) -> str:

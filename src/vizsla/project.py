@@ -135,10 +135,9 @@ class Project:
 
     def add_classes(self, given: Sequence[str]) -> None:
         """Add the given classes; where there are none at all, those of the class folders."""
-        if given:
-            self.store.add_classes(given)
-        elif not self.store.classes() and (names := self._folder_names()):
-            self.store.add_classes(names)
+        known = self.store.classes()
+        names = given or ([] if known else self._folder_names())
+        self.store.add_classes(names if known else in_order_of_keys(names))
 
     def _folder_names(self) -> Sequence[str]:
         found = folder_classes(f"{name}/" for name in self._class_folders())
@@ -208,6 +207,17 @@ class Project:
         for start in range(0, len(answers), _CHUNK):
             self.store.label_batch(me, answers[start : start + _CHUNK])
         return len(answers)
+
+
+def in_order_of_keys(names: Sequence[str]) -> list[str]:
+    """The classes in an order in which digits get their own keys: the first key is 1, the tenth is 0.
+
+    >>> in_order_of_keys(["0", "1", "2"]), in_order_of_keys(["dog", "cat"])
+    (['1', '2', '0'], ['dog', 'cat'])
+    """
+    if all(len(name) == 1 and name in "0123456789" for name in names):
+        return sorted(names, key=lambda name: (int(name) - 1) % 10)
+    return list(names)
 
 
 def default_home(images: Path) -> Path:
