@@ -16,6 +16,8 @@ from vizsla.project import Project
 from vizsla.standing import accuracy_of
 from vizsla.store import Answer
 from vizsla.training.bundle import Bundle
+from vizsla.training.fit import fit
+from vizsla.training.pool import known
 from vizsla.training.trainer import Trainer
 
 
@@ -78,7 +80,10 @@ def label(project: Project, truth: dict[str, str], test: Path, labels: int) -> d
     bundle = Bundle.from_bytes(content)
     rows = trainer.pool.rows()
     named = {image.id: truth[image.path or ""] for image in store.images()}
-    guess = [bundle.classes[n] for n in bundle.predict_coordinates(rows.coordinates).argmax(axis=1)]
+    fitted = fit(rows, known(project), about={})
+    guess = [
+        bundle.classes[n] for n in fitted.probs.argmax(axis=1)
+    ]  # labelled images by heads without their label
     right = [said == named[int(image_id)] for image_id, said in zip(rows.ids, guess, strict=True)]
     return {
         "value": measured.value,
