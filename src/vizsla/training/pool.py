@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Float16, Int64
@@ -108,6 +108,8 @@ class Known:
 
     label_of: Mapping[int, int]
     """Image id → class number."""
+    given_as: Mapping[int, int]
+    """Image id → id of the answer that says so."""
     skipped: frozenset[int]
     flagged: frozenset[int]
     shown: frozenset[int]
@@ -118,9 +120,25 @@ class Known:
     class_ids: tuple[int, ...]
     """Id of each class in the store."""
     newest: int
-    """The newest label that is taken account of."""
+    """The newest answer that is taken account of."""
     since_check: int | None
     """Answers since the last random check; None before the first."""
+
+    def of(self, rows: Rows) -> Known:
+        """Only the labels of images that can be learned from."""
+        there = set(rows.ids.tolist())
+        label_of = {image_id: n for image_id, n in self.label_of.items() if image_id in there}
+        return replace(self, label_of=label_of, given_as={i: self.given_as[i] for i in label_of})
+
+    @property
+    def names(self) -> list[str]:
+        """The classes that have labels, in the order of their keys."""
+        return [self.classes[n] for n in sorted(set(self.label_of.values()))]
+
+    def news(self, since: int, used: int) -> int:
+        """How many labels are other ones than a model knew that was trained on `used`, up to the answer `since`."""
+        old = sum(label_id <= since for label_id in self.given_as.values())
+        return len(self.given_as) - old + max(0, used - old)
 
 
 def known(project: Project) -> Known:
@@ -132,8 +150,10 @@ def known(project: Project) -> Known:
         status: frozenset(x.image_id for x in labels if x.status == status)
         for status in ("skipped", "flagged")
     }
+    named = [x for x in labels if x.label in number]
     return Known(
-        {x.image_id: number[x.label] for x in labels if x.label is not None and x.label in number},
+        {x.image_id: number[x.label] for x in named if x.label is not None},
+        {x.image_id: x.id for x in named},
         by_status["skipped"],
         by_status["flagged"],
         project.store.anchored(),

@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -31,21 +30,11 @@ from vizsla.training.pool import Known, Pool, Rows, known
 
 HEAD = "logistic"
 _CHUNK = 32 * (os.cpu_count() or 1)  # images embedded between two looks at the labels
-_CATALOGUE_SECONDS = 2.0
+_LOOK_SECONDS = 60.0  # until the catalogue is looked at though no scan said so
 _SETTLE_SECONDS = 0.3  # a burst of labels is over when none has come for so long …
 _BURST_SECONDS = 2.0  # … or when it has lasted for so long
 _STOP_SET = 2000  # images on which successive models are compared
 _SAID_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class _Lesson:
-    """What a model was trained on, to tell whether anything is new."""
-
-    labels: Mapping[int, str]
-    """Image id → class name."""
-    images: int
-    """Pool size."""
 
 
 class Trainer:
@@ -55,15 +44,16 @@ class Trainer:
         self.project = project
         self.store = project.store
         self.settings = project.settings
-        self._lesson: _Lesson | None = None
-        self._judged: tuple[int, int] | None = None  # newest label and class change that were looked at
+        self._judged: tuple[int, ...] | None = None  # what was found to be no reason to train
         self._asked = self.store.setting(REQUEST)
         self._catalogue: object = None
         self._looked = -math.inf
         self._said: dict[str, Any] = {}
         self._said_at = -math.inf
         self._clusters: tuple[int, Int64[np.ndarray, " n"]] = (0, np.empty(0, np.int64))
-        self._failed = False
+        self._failed_at: int | None = (
+            None  # the newest answer when something failed; a few more, and it is tried again
+        )
         self._cold_of = -1  # pool size of the order published without a model
 
     @cached_property
@@ -84,13 +74,13 @@ class Trainer:
             return True
 
     def _step(self) -> bool:
-        retry = self._take_request()
-        if self._failed and not retry:
-            return False
-        self._failed = False
-        pulse = self.store.pulse()
-        self._look(pulse)
-        if self._is_due(pulse, now=retry):
+        asked, pulse = self._take_request(), self.store.pulse()
+        if self._failed_at is not None:
+            if not asked and pulse.label_id < self._failed_at + labels_needed(0):
+                return False
+            self._failed_at = None
+        self._look()
+        if self._is_due(pulse, now=asked):
             self._await_calm()
             self.train()
             return True
@@ -108,10 +98,10 @@ class Trainer:
         fresh, self._asked = asked != self._asked, asked
         return fresh
 
-    def _look(self, pulse: Pulse) -> None:
+    def _look(self) -> None:
         """Look at the catalogue again where a scan has changed it."""
         edition = self.store.setting(CATALOGUE)
-        if edition == self._catalogue and time.monotonic() < self._looked + 30 * _CATALOGUE_SECONDS:
+        if edition == self._catalogue and time.monotonic() < self._looked + _LOOK_SECONDS:
             return
         self.pool.refresh()
         self._catalogue, self._looked = edition, time.monotonic()
@@ -125,44 +115,38 @@ class Trainer:
 
     def _is_due(self, pulse: Pulse, *, now: bool) -> bool:
         """Whether enough is new; `now`: whether anything is."""
-        if len(self.pool) < 2:
+        seen = (pulse.label_id, pulse.class_change, len(self.pool), len(self.pool.todo) == 0)
+        if len(self.pool) < 2 or (seen == self._judged and not now):
             return False
-        at = (pulse.label_id, pulse.class_change)
-        grown = self._lesson is not None and len(self.pool) != self._lesson.images and not self.pool.todo
-        if at == self._judged and not now and not grown:
+        self._judged = seen
+        answers = self._known()
+        if len(answers.names) < 2:
             return False
-        self._judged = at
-        answers = known(self.project)
-        if self._embed_labelled(answers):
-            answers = known(self.project)
-        rows = self.pool.rows()
-        usable = {i: answers.classes[n] for i, n in answers.label_of.items() if len(rows.of([i]))}
-        if len(set(usable.values())) < 2:
-            return False
-        if self._lesson is None:
-            last = self.store.model()
-            ranked = self.store.ranking()
-            stale = last is not None and (ranked is None or ranked.model_version != last.version)
-            used = last.labels_used if last else 0
-            new = abs(len(usable) - used)
-            if last is not None and not stale and not now and new < labels_needed(used):
-                self._lesson = _Lesson(usable, len(self.pool))  # what it learned is as good as this
-                return False
-            return stale or new >= (1 if now else labels_needed(used))
-        new = len(set(usable.items()) ^ set(self._lesson.labels.items()))
-        moved = len(usable.keys() | self._lesson.labels.keys()) if grown else 0
-        changed = len({i for i, _ in set(usable.items()) ^ set(self._lesson.labels.items())})
-        return bool(moved) or (new > 0 and changed >= (1 if now else labels_needed(len(self._lesson.labels))))
+        last, ranking = self.store.model(), self.store.ranking()
+        if last is None:
+            return len(answers.label_of) >= (2 if now else labels_needed(0))
+        if ranking is None or ranking.model_version != last.version:
+            return True  # the trainer before was killed in between
+        if not set(last.metrics["classes"]) <= set(answers.classes):
+            return True  # one was renamed or merged
+        if last.metrics["pool"] != len(self.pool) and not self.pool.todo:
+            return True
+        news = answers.news(last.metrics["label_id"], last.labels_used)
+        return news >= (1 if now else labels_needed(last.labels_used))
 
-    def _embed_labelled(self, answers: Known) -> bool:
+    def _known(self) -> Known:
+        """The labels to learn from, once the images that have one are embedded."""
+        answers = known(self.project)
+        self._embed_labelled(answers)
+        return answers.of(self.pool.rows())
+
+    def _embed_labelled(self, answers: Known) -> None:
         """Embed images that were labelled before their turn."""
         waiting = [image for image in self.pool.todo if image.id in answers.label_of]
-        if not waiting:
-            return False
-        ids = {image.id for image in waiting}
-        self.pool.todo = waiting + [image for image in self.pool.todo if image.id not in ids]
-        self.pool.embed(len(waiting))
-        return True
+        if waiting:
+            others = [image for image in self.pool.todo if image.id not in answers.label_of]
+            self.pool.todo = waiting + others
+            self.pool.embed(len(waiting))
 
     def _await_calm(self) -> None:
         """Let a burst of labels end: a bulk of them is one piece of news."""
@@ -177,7 +161,7 @@ class Trainer:
 
     def train(self) -> Model:
         """Fit, measure, rank and publish one model. Whatever goes wrong, the one before stays."""
-        answers, rows = known(self.project), self.pool.rows()
+        answers, rows = self._known(), self.pool.rows()
         before = self._model_before()
         model = self.store.start_model(len(answers.label_of), HEAD, self.pool.backbone.key)
         self._say("training", version=model.version)
@@ -191,8 +175,6 @@ class Trainer:
         except BaseException as error:
             self.store.fail_model(model.version, _reason(error))
             raise
-        named = {i: answers.classes[n] for i, n in answers.label_of.items() if len(rows.of([i]))}
-        self._lesson = _Lesson(named, len(self.pool))
         return model
 
     def _model_before(self) -> Bundle | None:
@@ -220,6 +202,8 @@ class Trainer:
             "temperature": fitted.bundle.temperature,
             "forecast": asdict(forecast(rows, fitted, found)),
             "pool": len(rows.ids),
+            "classes": answers.names,
+            "label_id": answers.newest,
         }
 
     def _publish(self, model: Model, rows: Rows, fitted: Fitted, answers: Known) -> None:
@@ -268,8 +252,8 @@ class Trainer:
         self._said, self._said_at = said, time.monotonic()
 
     def _fail(self, error: Exception) -> None:
-        self._failed = True
-        self._said = {}
+        self._failed_at = self.store.pulse().label_id
+        self._judged, self._said = None, {}
         self._say("failed", error=_reason(error))
 
 
