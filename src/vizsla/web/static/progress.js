@@ -9,6 +9,15 @@ import { toast } from './state.js'
 
 /** @typedef {import('./api.js').Curve} Curve */
 
+/** What the rules for stopping are called. @type {Record<string, string>} */
+const RULES = {
+  pool: 'Nothing left',
+  budget: 'Planned labels',
+  target: 'Target accuracy',
+  forecast: 'What more labels would bring',
+  stable: 'Settled predictions',
+}
+
 /** @param {import('./part.js').Part} props */
 export function ProgressTab({ store }) {
   const { project } = store.get()
@@ -31,6 +40,8 @@ export function ProgressTab({ store }) {
           ${curve?.confusion
             ? html`<${ConfusionTable} confusion=${curve.confusion} onCell=${onCell} />`
             : html`<p class="quiet">Comes with the first model.</p>`}
+          ${curve?.confusion && html`<p class="quiet">Each label is judged by a model that was not given it. You were asked
+            about the hard images, so this looks worse than the accuracy above.</p>`}
         </section>
       </div>
     </main>
@@ -72,7 +83,7 @@ const Stop = ({ rules }) =>
         ${rules.map(
           ({ rule, met, text }) => html`<li key=${rule} data-met=${met}>
             <span class="mark" aria-hidden="true">${met ? '✓' : '·'}</span>
-            <span><b>${rule}</b><span class="sr">${met ? ' met' : ' not met'}</span><br />
+            <span><b>${RULES[rule] ?? rule}</b><span class="sr">${met ? ' met' : ' not met'}</span><br />
             <span class="quiet">${text}</span></span></li>`,
         )}
       </ul>`
