@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ import platformdirs
 from vizsla.data.sources import class_folder, folder_classes, walk
 from vizsla.errors import BadOption, NoImages
 from vizsla.store import Answer, ImageFile, Rescanned, Store
+from vizsla.store.classes import tidy
 from vizsla.store.database import batched
 
 HOME = ".vizsla"
@@ -30,6 +32,10 @@ CATALOGUE = "catalogue"
 REQUEST = "train_request"
 """The setting that asks for a training now: any value that was not there before."""
 
+ANSWERED = "train_answered"
+"""The setting that repeats the request that was seen to last."""
+
+_MARK = "mark"
 _CHUNK = 500  # labels written at once
 _SCANNED = 5000  # images between two announcements
 
@@ -42,7 +48,7 @@ class Settings:
     backbone: str = "efficientnet_lite0"
     image_size: int | None = None
     audit: float = 0.1
-    """Share of random checks once there are thirty; 0: none, and no accuracy is shown."""
+    """Share of random checks once there are thirty; 0: only the first labels, asked for without a model, are some."""
     target: float | None = None
     """Accuracy that is good enough, as a fraction."""
     budget: int | None = None
@@ -63,12 +69,13 @@ class Project:
         """Folder or database URL, by which another process opens the same project."""
 
     @classmethod
-    def open(cls, address: str | Path | None, images: Path | None = None) -> Self:
+    def open(cls, address: str | Path | None, images: Path | None = None, *, remember: bool = True) -> Self:
         """Open a project, made if it is not there.
 
         Args:    address: a folder or a database URL; by default `.vizsla` in the image folder, or, where
                  nobody may write there, a folder of this person's own.
                  images: the image folder; by default the one that the project remembers.
+                 remember: whether the project shall remember it; not on a machine that mounts it elsewhere.
         Raises:  NoImages for an image folder that is not there; BadOption where no image folder is known.
         """
         if address is None:
@@ -84,6 +91,8 @@ class Project:
             next(walk(images), None)  # says what is wrong
         store = Store.open(address)
         try:
+            if images is not None and not remember:
+                return cls(store, images.resolve(), where)
             return cls(store, _settle_images(store, where, images), where)
         except BaseException:
             store.close()
@@ -99,6 +108,15 @@ class Project:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @cached_property
+    def mark(self) -> str:
+        """What no other project has, nor this one made anew: names cookies and pictures."""
+        kept: str | None = self.store.setting(_MARK)
+        if kept is None:
+            self.store.set_setting(_MARK, uuid4().hex[:16])
+            kept = str(self.store.setting(_MARK))
+        return kept
 
     @property
     def name(self) -> str:
@@ -123,6 +141,8 @@ class Project:
         Raises: BadOption for a value that makes no sense.
         """
         new = Settings(**asdict(self.settings) | {name: v for name, v in given.items() if v is not None})
+        if new.budget is not None and new.budget < 1:
+            raise BadOption(f"a budget of {new.budget} labels makes no sense. Use 1 or more.")
         if not 0 <= new.audit <= 1:
             raise BadOption(f"a share of {new.audit} random checks makes no sense. Use 0 to 1; 0.1 is usual.")
         if new.target is not None and not 0 < new.target < 1:
@@ -137,7 +157,12 @@ class Project:
         """Add the given classes; where there are none at all, those of the class folders."""
         known = self.store.classes()
         names = given or ([] if known else self._folder_names())
-        self.store.add_classes(names if known else in_order_of_keys(names))
+        self.store.add_classes(self._never_used(names if known else in_order_of_keys(names)))
+
+    def _never_used(self, names: Iterable[str]) -> list[str]:
+        """Without those that a class was once called: it has another name by now, or is part of another class."""
+        used = {change.name for change in self.store.class_history()}
+        return [name for name in dict.fromkeys(names) if tidy(name) not in used]
 
     def _folder_names(self) -> Sequence[str]:
         found = folder_classes(f"{name}/" for name in self._class_folders())
@@ -148,9 +173,11 @@ class Project:
         entries = (entry for entry in os.scandir(self.images) if entry.is_dir())
         return sorted(entry.name for entry in entries if _holds_images(self.images / entry.name))
 
-    def ask_for_training(self) -> None:
-        """Have the trainer train now, if there is anything new."""
-        self.store.set_setting(REQUEST, str(uuid4()))
+    def ask_for_training(self) -> str:
+        """Have the trainer train now, if there is anything new; returns what `ANSWERED` will be once it has."""
+        request = str(uuid4())
+        self.store.set_setting(REQUEST, request)
+        return request
 
     # images
 
@@ -197,16 +224,20 @@ class Project:
         if known is None:
             return 0
         names = {folder: known.names[label] for folder, label in known.labels.items()}
-        self.store.add_classes(dict.fromkeys(names[folder] for folder in sorted(names)))
+        self.store.add_classes(self._never_used(names[folder] for folder in sorted(names)))
         answers = [
-            Answer(image.id, names[folder], source="import", key=uuid5(NAMESPACE_URL, f"folder:{image.path}"))
+            Answer(
+                image.id,
+                names[folder],
+                source="import",
+                key=uuid5(NAMESPACE_URL, f"{image.id}:{folder!a}"),
+            )
             for image in present
             if image.status == "unlabelled" and (folder := class_folder(image.path or "")) in names
         ]
         me = self.store.annotator(FOLDERS).id
-        for start in range(0, len(answers), _CHUNK):
-            self.store.label_batch(me, answers[start : start + _CHUNK])
-        return len(answers)
+        saved = [one for chunk in batched(answers, _CHUNK) for one in self.store.label_batch(me, chunk)]
+        return sum(one.new for one in saved)
 
 
 def in_order_of_keys(names: Sequence[str]) -> list[str]:
@@ -235,7 +266,7 @@ def _settle_images(store: Store, address: str, images: Path | None) -> Path:
     home = None if "://" in address else Path(address).resolve()
     if images is None:
         if kept is None:
-            raise BadOption(f"the project {address} knows no image folder yet. Give it: vizsla label DIR.")
+            raise BadOption(f"the project {store.name} knows no image folder yet. Give it: vizsla label DIR.")
         found = Path(kept) if home is None else home / kept
         return Path(os.path.normpath(found))
     whole = images.resolve()
@@ -245,7 +276,7 @@ def _settle_images(store: Store, address: str, images: Path | None) -> Path:
             before = Path(os.path.normpath(home / kept)) if home else Path(kept)
             if before != whole and before.is_dir():
                 raise BadOption(
-                    f"the project {address} belongs to the images in {before}. Use another --project for {images}."
+                    f"the project {store.name} belongs to the images in {before}. Use another --project for {images}."
                 )
         store.set_setting("images", new)
     return whole

@@ -8,12 +8,20 @@ from dataclasses import dataclass
 
 from vizsla import monitor
 from vizsla.project import Project
-from vizsla.store import Counts, Model
+from vizsla.store import Counts, Model, Store
 
 
 def labels_needed(used: int) -> int:
     """How many more labels make a new model worth its while: five, or a tenth of those it has."""
     return max(5, math.ceil(used / 10))
+
+
+def news(store: Store, last: Model | None) -> int:
+    """How many labels are other ones than the last model knew: given, changed or taken back since."""
+    if last is None:
+        return store.labels_since(0)[0]
+    fresh, old = store.labels_since(last.metrics["label_id"])
+    return fresh + max(0, last.labels_used - old)
 
 
 @dataclass(frozen=True)
@@ -47,14 +55,15 @@ def standing(project: Project) -> Standing:
         "labels": counts.labelled,
     }
     ready = [model for model in models if model.state == "ready"]
-    used = ready[-1].labels_used if ready else 0
+    last = ready[-1] if ready else None
+    needed = labels_needed(last.labels_used if last else 0)
     begun = counts.labelled > 0
     return Standing(
         counts=counts,
         model=serving,
         accuracy=measured if measured and measured.checks >= monitor.CHECKS_TO_SHOW else None,
         checks=measured.checks if measured else 0,
-        labels_to_next=max(0, used + labels_needed(used) - counts.labelled),
+        labels_to_next=max(0, needed - news(store, last)),
         advice=monitor.advise(past, outlook, **plan) if begun else None,  # type: ignore[arg-type]
         reasons=tuple(monitor.reasons(past, outlook, **plan)),  # type: ignore[arg-type]
     )

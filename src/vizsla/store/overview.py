@@ -181,6 +181,14 @@ def disagreements(conn: Connection, limit: int) -> list[Disagreement]:
     ]
 
 
+def labels_since(conn: Connection, label_id: int) -> tuple[int, int]:
+    """Labelled images by whether their answer is newer than that one."""
+    newer = images.c.label_id > label_id
+    query = select(newer, func.count()).where(_THERE, images.c.status == "labelled").group_by(newer)
+    found = {bool(fresh): int(n) for fresh, n in conn.execute(query)}
+    return found.get(True, 0), found.get(False, 0)
+
+
 def anchored(conn: Connection) -> frozenset[int]:
     """Images whose first label was given with a suggestion in sight."""
     earlier, void = labels.alias(), labels.alias()

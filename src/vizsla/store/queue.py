@@ -250,9 +250,11 @@ def renew(conn: Connection, annotator_id: int, now: datetime, until: datetime) -
     return conn.execute(held.values(expires_at=until)).rowcount
 
 
-def release(conn: Connection, annotator_id: int, keep: Collection[str]) -> int:
-    """Give back all that the annotator holds but the leases to keep; returns how many."""
+def release(conn: Connection, annotator_id: int, keep: Collection[str], until: datetime | None = None) -> int:
+    """Give back what the annotator holds, but the leases to keep and those that last longer; returns how many."""
     given = delete(leases).where(leases.c.annotator_id == annotator_id, leases.c.lease_id.not_in(list(keep)))
+    if until is not None:
+        given = given.where(leases.c.expires_at <= until)
     return conn.execute(given).rowcount
 
 

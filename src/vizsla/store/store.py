@@ -207,9 +207,15 @@ class Store:
         now = self._now()
         return self._db.write(lambda conn: queue.renew(conn, annotator_id, now, now + self._lease))
 
-    def release(self, annotator_id: int, keep: Collection[str] = ()) -> int:
-        """Give the annotator's images back, but for the leases to keep; returns how many."""
-        return self._db.write(lambda conn: queue.release(conn, annotator_id, keep))
+    def release(
+        self, annotator_id: int, keep: Collection[str] = (), *, idle_since: datetime | None = None
+    ) -> int:
+        """Give the annotator's images back; returns how many.
+
+        Args: keep: leases to hold on to. idle_since: only if the annotator has done nothing since then.
+        """
+        until = None if idle_since is None else idle_since + self._lease
+        return self._db.write(lambda conn: queue.release(conn, annotator_id, keep, until))
 
     # labels
 
@@ -301,6 +307,11 @@ class Store:
         """Tiles of these images; those that are gone are left out."""
         with self._db.read() as conn:
             return overview.named(conn, list(image_ids))
+
+    def labels_since(self, label_id: int) -> tuple[int, int]:
+        """How many images that are there have a class by a newer answer than that, and by one as old or older."""
+        with self._db.read() as conn:
+            return overview.labels_since(conn, label_id)
 
     def anchored(self) -> frozenset[int]:
         """Images whose first label was given with a suggestion in sight: they measure no accuracy."""

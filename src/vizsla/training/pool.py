@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -29,6 +30,8 @@ class Rows:
     coordinates: Float[np.ndarray, "n r"]
     """On the principal axes of the pool."""
     axes: PrincipalAxes
+    digest: str
+    """Names the images: equal digests, equal rows."""
 
     def of(self, image_ids: Sequence[int]) -> Int64[np.ndarray, " m"]:
         """Row of each image; those not in the pool are left out."""
@@ -51,6 +54,7 @@ class Pool:
     _row_of: dict[int, int] = field(default_factory=dict)
     _shuffle: dict[int, int] = field(default_factory=dict)
     _rows: Rows | None = None
+    _axes_of: tuple[int, PrincipalAxes] | None = None
 
     def refresh(self) -> None:
         """Look at the catalogue again: images may have come, gone or changed their content."""
@@ -78,7 +82,9 @@ class Pool:
                 hashes[image.id] = sha.hex()
                 self._row_of[image.id] = row  # else the file was replaced: a rescan makes it a new image
         for place, reason in found.reasons.items():
-            if paths[place].exists():  # one that is gone is missing, not unreadable: the next scan says so
+            if (
+                found.shas[place] is not None
+            ):  # one that cannot be opened may be gone, or only away: later again
                 self.project.store.set_unreadable(batch[place].id, reason)
         self.project.store.set_hashes(hashes)
         del self.todo[: len(batch)]  # only now: what failed is tried again
@@ -91,15 +97,16 @@ class Pool:
             vectors = self.vectors.read(np.array([self._row_of[i] for i in ids.tolist()], np.int64))
             shuffle = np.array([self._shuffle[i] for i in ids.tolist()], np.int64)
             axes = self._axes(vectors)
-            self._rows = Rows(ids, np.argsort(shuffle, kind="stable"), vectors, axes(vectors), axes)
+            order = np.argsort(shuffle, kind="stable")
+            digest = hashlib.sha256(ids.tobytes()).hexdigest()[:16]
+            self._rows = Rows(ids, order, vectors, axes(vectors), axes, digest)
         return self._rows
 
     def _axes(self, vectors: Float16[np.ndarray, "n d"]) -> PrincipalAxes:
-        kept = getattr(self, "_kept_axes", None)
-        if kept is None or len(vectors) > _AXES_GROWTH * kept[0] or len(vectors) < kept[0]:
-            kept = self._kept_axes = len(vectors), principal_axes(vectors)
-        axes: PrincipalAxes = kept[1]
-        return axes
+        kept = self._axes_of
+        if kept is None or not kept[0] <= len(vectors) <= _AXES_GROWTH * kept[0]:
+            kept = self._axes_of = len(vectors), principal_axes(vectors)
+        return kept[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +115,6 @@ class Known:
 
     label_of: Mapping[int, int]
     """Image id → class number."""
-    given_as: Mapping[int, int]
-    """Image id → id of the answer that says so."""
     skipped: frozenset[int]
     flagged: frozenset[int]
     shown: frozenset[int]
@@ -128,17 +133,12 @@ class Known:
         """Only the labels of images that can be learned from."""
         there = set(rows.ids.tolist())
         label_of = {image_id: n for image_id, n in self.label_of.items() if image_id in there}
-        return replace(self, label_of=label_of, given_as={i: self.given_as[i] for i in label_of})
+        return replace(self, label_of=label_of)
 
     @property
-    def names(self) -> list[str]:
-        """The classes that have labels, in the order of their keys."""
-        return [self.classes[n] for n in sorted(set(self.label_of.values()))]
-
-    def news(self, since: int, used: int) -> int:
-        """How many labels are other ones than a model knew that was trained on `used`, up to the answer `since`."""
-        old = sum(label_id <= since for label_id in self.given_as.values())
-        return len(self.given_as) - old + max(0, used - old)
+    def used(self) -> list[list[int | str]]:
+        """Id and name of the classes that have labels, in the order of their keys."""
+        return [[self.class_ids[n], self.classes[n]] for n in sorted(set(self.label_of.values()))]
 
 
 def known(project: Project) -> Known:
@@ -150,10 +150,8 @@ def known(project: Project) -> Known:
         status: frozenset(x.image_id for x in labels if x.status == status)
         for status in ("skipped", "flagged")
     }
-    named = [x for x in labels if x.label in number]
     return Known(
-        {x.image_id: number[x.label] for x in named if x.label is not None},
-        {x.image_id: x.id for x in named},
+        {x.image_id: number[x.label] for x in labels if x.label is not None and x.label in number},
         by_status["skipped"],
         by_status["flagged"],
         project.store.anchored(),

@@ -12,7 +12,8 @@ from vizsla.training.pool import Known, Rows
 _MOST = 300
 _ALIKE = 0.95  # cosine on the principal axes; of 1,142 dogs only recompressed or mirrored copies reach it
 _LOOKED_AT = 4000  # labelled images compared with all others
-_ROWS_AT_ONCE = 512
+_NEAREST = 5  # of each; a thousand frames of one camera would make half a million pairs
+_ROWS_AT_ONCE = 256
 
 
 def label_errors(fitted: Fitted, rows: Rows, known: Known) -> list[dict[str, Any]]:
@@ -58,8 +59,10 @@ def near_duplicates(rows: Rows, known: Known) -> list[dict[str, Any]]:
         part = labelled[start : start + _ROWS_AT_ONCE]
         cosines = unit[part] @ unit.T
         cosines[np.arange(len(part)), part] = -1.0
-        for a, b in zip(*np.nonzero(cosines >= _ALIKE), strict=True):
-            pairs[_ordered(int(part[a]), int(b))] = float(cosines[a, b])
+        nearest = np.argpartition(-cosines, min(_NEAREST, cosines.shape[1] - 1), axis=1)[:, :_NEAREST]
+        for a, b in zip(np.repeat(np.arange(len(part)), nearest.shape[1]), nearest.ravel(), strict=True):
+            if cosines[a, b] >= _ALIKE:
+                pairs[_ordered(int(part[a]), int(b))] = float(cosines[a, b])
     found = [_pair(rows, known, a, b, cosine) for (a, b), cosine in pairs.items()]
     found.sort(key=lambda pair: (not pair["differ"], -pair["score"]))
     return found[:_MOST]

@@ -19,12 +19,13 @@ from vizsla import monitor
 from vizsla.errors import VizslaError
 from vizsla.models.backbones import load_backbone
 from vizsla.models.embed import vector_store
-from vizsla.project import CATALOGUE, REQUEST, Project
-from vizsla.standing import labels_needed, snapshots
+from vizsla.project import ANSWERED, CATALOGUE, REQUEST, Project
+from vizsla.standing import labels_needed, news, snapshots
 from vizsla.store import Model, Pulse
 from vizsla.store.overview import TRAINING
 from vizsla.training import review
 from vizsla.training.bundle import Bundle
+from vizsla.training.due import Moment, is_due
 from vizsla.training.fit import Fitted, accuracy, checks, cold, confusion, find_clusters, fit, forecast, rank
 from vizsla.training.pool import Known, Pool, Rows, known
 
@@ -45,16 +46,16 @@ class Trainer:
         self.store = project.store
         self.settings = project.settings
         self._judged: tuple[int, ...] | None = None  # what was found to be no reason to train
-        self._asked = self.store.setting(REQUEST)
+        self._answered = self.store.setting(ANSWERED)
         self._catalogue: object = None
         self._looked = -math.inf
         self._said: dict[str, Any] = {}
         self._said_at = -math.inf
-        self._clusters: tuple[int, Int64[np.ndarray, " n"]] = (0, np.empty(0, np.int64))
+        self._clusters: tuple[str, Int64[np.ndarray, " n"]] = ("", np.empty(0, np.int64))
         self._failed_at: int | None = (
             None  # the newest answer when something failed; a few more, and it is tried again
         )
-        self._cold_of = -1  # pool size of the order published without a model
+        self._cold_of = ""  # pool of the order published without a model
 
     @cached_property
     def pool(self) -> Pool:
@@ -74,15 +75,20 @@ class Trainer:
             return True
 
     def _step(self) -> bool:
-        asked, pulse = self._take_request(), self.store.pulse()
+        request, pulse = self.store.setting(REQUEST), self.store.pulse()
+        asked = request != self._answered
         if self._failed_at is not None:
             if not asked and pulse.label_id < self._failed_at + labels_needed(0):
                 return False
             self._failed_at = None
         self._look()
-        if self._is_due(pulse, now=asked):
+        due = self._is_due(pulse, asked=asked)
+        if due:
             self._await_calm()
             self.train()
+        if asked and (due or not self.pool.todo):
+            self._answer(request)
+        if due:
             return True
         if self.pool.todo:
             self._embed()
@@ -92,11 +98,6 @@ class Trainer:
             return True
         self._say("idle")
         return False
-
-    def _take_request(self) -> bool:
-        asked = self.store.setting(REQUEST)
-        fresh, self._asked = asked != self._asked, asked
-        return fresh
 
     def _look(self) -> None:
         """Look at the catalogue again where a scan has changed it."""
@@ -113,26 +114,27 @@ class Trainer:
 
     # when
 
-    def _is_due(self, pulse: Pulse, *, now: bool) -> bool:
-        """Whether enough is new; `now`: whether anything is."""
-        seen = (pulse.label_id, pulse.class_change, len(self.pool), len(self.pool.todo) == 0)
-        if len(self.pool) < 2 or (seen == self._judged and not now):
+    def _is_due(self, pulse: Pulse, *, asked: bool) -> bool:
+        """Whether to train now. What was looked at once is not looked at again."""
+        seen = (pulse.label_id, pulse.class_change, len(self.pool), bool(self.pool.todo))
+        if len(self.pool) < 2 or (seen == self._judged and not asked):
             return False
         self._judged = seen
-        answers = self._known()
-        if len(answers.names) < 2:
-            return False
         last, ranking = self.store.model(), self.store.ranking()
-        if last is None:
-            return len(answers.label_of) >= (2 if now else labels_needed(0))
-        if ranking is None or ranking.model_version != last.version:
-            return True  # the trainer before was killed in between
-        if not set(last.metrics["classes"]) <= set(answers.classes):
-            return True  # one was renamed or merged
-        if last.metrics["pool"] != len(self.pool) and not self.pool.todo:
-            return True
-        news = answers.news(last.metrics["label_id"], last.labels_used)
-        return news >= (1 if now else labels_needed(last.labels_used))
+        moment = Moment(
+            last,
+            ranking.model_version if ranking else None,
+            news(self.store, last),
+            [(one.id, one.name) for one in self.store.classes()],
+            self.pool.backbone.key,
+            None if self.pool.todo else self.pool.rows().digest,
+        )
+        return is_due(moment, asked=asked) and len(self._known().used) > 1
+
+    def _answer(self, request: object) -> None:
+        """Let whoever asked for a training know that it is done, or that nothing was new."""
+        self._answered = request
+        self.store.set_setting(ANSWERED, request)
 
     def _known(self) -> Known:
         """The labels to learn from, once the images that have one are embedded."""
@@ -175,11 +177,15 @@ class Trainer:
         except BaseException as error:
             self.store.fail_model(model.version, _reason(error))
             raise
+        self._review(model, rows, fitted, answers)  # what goes wrong here does not undo the model
         return model
 
     def _model_before(self) -> Bundle | None:
+        """The model to compare the new one with; none where it looked at the images through other eyes."""
         last = self.store.model()
-        content = self.store.artifact(last.version) if last else None
+        if last is None or last.backbone_key != self.pool.backbone.key:
+            return None
+        content = self.store.artifact(last.version)
         return Bundle.from_bytes(content) if content else None
 
     def _metrics(self, rows: Rows, fitted: Fitted, answers: Known, before: Bundle | None) -> dict[str, Any]:
@@ -201,13 +207,12 @@ class Trainer:
             "predicted_classes": len(np.unique(now)),
             "temperature": fitted.bundle.temperature,
             "forecast": asdict(forecast(rows, fitted, found)),
-            "pool": len(rows.ids),
-            "classes": answers.names,
+            "pool": rows.digest,
+            "classes": answers.used,
             "label_id": answers.newest,
         }
 
     def _publish(self, model: Model, rows: Rows, fitted: Fitted, answers: Known) -> None:
-        """The order first, for people wait for it; then what is only looked at now and then."""
         order = rank(
             rows,
             fitted,
@@ -219,6 +224,9 @@ class Trainer:
             seed=model.version,
         )
         self.store.publish_ranking(model.version, order)
+
+    def _review(self, model: Model, rows: Rows, fitted: Fitted, answers: Known) -> None:
+        """What is only looked at now and then, so after the ranking, for which people wait."""
         found = {
             "errors": review.label_errors(fitted, rows, answers),
             "duplicates": review.near_duplicates(rows, answers),
@@ -227,19 +235,19 @@ class Trainer:
         self.store.set_setting("confusion", confusion(fitted) | {"version": model.version})
 
     def _clustered(self, rows: Rows) -> Int64[np.ndarray, " n"]:
-        if self._clusters[0] != len(rows.ids):
+        if self._clusters[0] != rows.digest:
             k = min(40, max(8, 2 * len(self.store.classes())))
-            self._clusters = len(rows.ids), find_clusters(rows.coordinates, k)
+            self._clusters = rows.digest, find_clusters(rows.coordinates, k)
         return self._clusters[1]
 
     def _is_cold(self, pulse: Pulse) -> bool:
         """Whether there is no model yet, and images have come since an order was last published."""
-        return pulse.model_version == 0 and len(self.pool) > 1 and self._cold_of != len(self.pool)
+        return pulse.model_version == 0 and len(self.pool) > 1 and self._cold_of != self.pool.rows().digest
 
     def _publish_cold(self) -> None:
         rows = self.pool.rows()
         self.store.publish_ranking(None, cold(rows, known(self.project), self._clustered(rows)))
-        self._cold_of = len(self.pool)
+        self._cold_of = rows.digest
 
     # saying so
 
