@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -120,6 +122,37 @@ def test_ctrl_c_ends_a_server_at_once_and_its_trainer_with_it(photos, serve):
     assert children
     assert server.stop() in (0, 130)
     assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX process groups")
+def test_ctrl_c_in_a_terminal_reaches_the_trainer_too_and_says_one_line(photos, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "vizsla",
+        "label",
+        str(photos),
+        "--project",
+        str(tmp_path / "p"),
+        "--port",
+        "0",
+    ]
+    process = subprocess.Popen(
+        [*command, "--no-browser", "--backbone", TOY_BACKBONE],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    for line in process.stdout:
+        if "http://" in line:
+            break
+    time.sleep(4)  # the trainer has begun
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert "Fatal" not in said
+    assert said.strip().count("\n") == 0, said
 
 
 def test_label_without_a_folder_opens_the_samples(tmp_path):

@@ -136,3 +136,33 @@ def test_without_a_project_the_mend_is_said(where, tmp_path, monkeypatch):
     with pytest.raises(BadOption, match=r"vizsla label DIR|--project"):
         Project.open(where)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_class_that_was_renamed_or_merged_does_not_come_back_with_the_same_command(opened):
+    opened.scan()
+    opened.add_classes(["cat", "dog", "bird"])
+    opened.store.rename_class("cat", "feline")
+    opened.store.merge_class("bird", "dog")
+    opened.add_classes(["cat", "dog", "bird", "fish"])
+    assert [one.name for one in opened.store.classes()] == ["feline", "dog", "fish"]
+
+
+def test_folder_labels_follow_renamed_classes_replaced_photos_and_odd_names(opened, toys):
+    (toys / "red" / "caf\udce9.png").write_bytes((toys / "red" / "001.png").read_bytes())
+    opened.change(labels="folders")
+    opened.scan()
+    opened.store.rename_class("blue", "azure")
+    opened.store.set_hashes({image_id: opened.digest(path) for path, image_id in ids(opened).items()})
+    Image.new("RGB", (7, 7)).save(toys / "red" / "002.png")
+    opened.scan()
+    counts = opened.store.counts()
+    assert counts.classes == {"azure": 12, "green": 12, "red": 13}
+    assert counts.unlabelled == 0
+
+
+def test_a_machine_that_mounts_the_images_elsewhere_changes_nothing_for_the_others(opened, toys, tmp_path):
+    other = toy_images(tmp_path / "mounted elsewhere")
+    with Project.open(toys / ".vizsla", other, remember=False) as there:
+        assert there.images == other
+    with Project.open(toys / ".vizsla") as here:
+        assert here.images.resolve() == toys.resolve()

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from vizsla.project import Project
 from vizsla.store.overview import TRAINING
@@ -45,16 +45,35 @@ def _keep(project: Project, stop: threading.Event) -> None:
             _end(child)
             return
         wait = _FIRST_WAIT if time.monotonic() - began > _LONG_LIFE else min(_MOST_WAIT, 2 * wait)
-        said = f"the trainer ended with code {child.returncode}; it is started again."
-        _log.warning("%s", said)
-        project.store.set_setting(TRAINING, {"state": "failed", "error": said})
+        _log.warning("the trainer ended with code %s; it is started again.", child.returncode)
+        with suppress(Exception):  # a database that restarts, say: the trainer is started again all the same
+            _say_so(project, f"the trainer ended with code {child.returncode}; it is started again.")
         stop.wait(wait)
 
 
+def _say_so(project: Project, what: str) -> None:
+    """Show it on the page, unless the trainer that works is another one."""
+    with project.store.lead("trainer") as nobody_else:
+        if nobody_else:
+            project.store.set_setting(TRAINING, {"state": "failed", "error": what})
+
+
 def _start(project: Project) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "vizsla", "worker", "--project", project.address, "--with-parent"]
+    # Its address by the environment: others can read a command line, and a URL may hold a password.
     # OpenMP's idle threads spin by default and steal the cores from the page.
-    return subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"})
+    own = {
+        "VIZSLA_PROJECT": project.address,
+        "VIZSLA_IMAGES": str(project.images),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "vizsla", "worker", "--with-parent"],
+        stdin=subprocess.PIPE,
+        env=os.environ | own,
+        # Ctrl-C is for this process, which ends the trainer by itself.
+        start_new_session=os.name == "posix",
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

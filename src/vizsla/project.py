@@ -278,7 +278,8 @@ def _settle_images(store: Store, address: str, images: Path | None) -> Path:
                 raise BadOption(
                     f"the project {store.name} belongs to the images in {before}. Use another --project for {images}."
                 )
-        store.set_setting("images", new)
+        if kept is None or home is not None:  # other machines may mount a shared project's images elsewhere
+            store.set_setting("images", new)
     return whole
 
 

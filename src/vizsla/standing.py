@@ -21,7 +21,7 @@ def news(store: Store, last: Model | None) -> int:
     if last is None:
         return store.labels_since(0)[0]
     fresh, old = store.labels_since(last.metrics["label_id"])
-    return fresh + max(0, last.labels_used - old)
+    return max(fresh, last.labels_used - old)  # a changed one is among both
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -77,6 +78,28 @@ def test_the_zip_holds_each_image_under_its_class(make: Make, tmp_path: Path) ->
         "_unlabeled/c.jpg": b"content of c.jpg",
         "MISSING.txt": b"d.jpg\n",
     }
+
+
+def test_a_file_that_was_replaced_is_not_given_the_old_label(make: Make, tmp_path: Path) -> None:
+    project = make("same.jpg", "touched.jpg", "other.jpg", "unread.jpg", "longer.jpg")
+    project.hash_all()
+    project.store.add_classes(["cat"])
+    project.label("me", **dict.fromkeys(project.ids(), "cat"))
+    fresh = make(like=project)  # known by size and time alone
+    fresh.store.add_classes(["cat"])
+    for one in (project, fresh):
+        (one.images / "touched.jpg").write_bytes(b"content of touched.jpg")
+        (one.images / "other.jpg").write_bytes(b"CONTENT of other.jpg")
+        (one.images / "longer.jpg").write_bytes(b"much more content of longer.jpg")
+        for path in ("touched.jpg", "other.jpg"):
+            os.utime(one.images / path, ns=(1, 1))
+    reason = "\tanother image has taken its place since; rescan the folder\n"
+    with zipfile.ZipFile(project.export("folders", tmp_path)) as archive:
+        assert {*archive.namelist()} == {"cat/same.jpg", "cat/touched.jpg", "cat/unread.jpg", "MISSING.txt"}
+        lines = archive.read("MISSING.txt").decode().splitlines(keepends=True)
+    assert sorted(lines) == [f"longer.jpg{reason}", f"other.jpg{reason}"]
+    with zipfile.ZipFile(fresh.export("folders", tmp_path)) as archive:
+        assert archive.read("MISSING.txt").decode() == f"longer.jpg{reason}"
 
 
 def test_a_reader_that_sees_the_zip_only_once_can_unpack_it(hard: Made, tmp_path: Path) -> None:

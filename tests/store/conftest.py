@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from vizsla.store import ImageFile, Store
+from vizsla.store.database import Database
 
 
 class Clock:
@@ -45,3 +49,27 @@ def fill(store: Store) -> Callable[[int], list[int]]:
         return [image.id for image in sorted(store.images(), key=lambda image: image.path or "")]
 
     return fill
+
+
+Job = Callable[[Connection], Any]
+
+
+@pytest.fixture
+def overlap(address: str) -> Iterator[Callable[[Job, Job], tuple[Any, Future[Any]]]]:
+    """Does two jobs as two processes would, of which the second begins before the first has committed."""
+    one, two = Database.open(address), Database.open(address)
+    with ThreadPoolExecutor(1) as pool:
+
+        def overlap(first: Job, second: Job) -> tuple[Any, Future[Any]]:
+            def both(conn: Connection) -> tuple[Any, Future[Any]]:
+                done, pending = first(conn), pool.submit(two.write, second)
+                wait([pending], 0.5)
+                return done, pending
+
+            done, pending = one.write(both)
+            wait([pending], 30)
+            return done, pending
+
+        yield overlap
+    one.close()
+    two.close()

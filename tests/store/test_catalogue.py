@@ -89,6 +89,13 @@ def test_a_name_that_is_not_utf8_comes_back_as_python_reads_it(store: Store) -> 
     assert store.add_images([ImageFile(odd, 1, 1)]) == 0
 
 
+def test_half_a_surrogate_pair_in_a_name_comes_back_too(store: Store) -> None:
+    names = ["\ud83d.jpg", "\ude00.jpg", "plain.jpg"]
+    store.add_images(ImageFile(name, 1, 1) for name in names)
+    assert {image.path for image in store.images()} == set(names)
+    assert store.image(3).shuffle == 2976860471416224390
+
+
 def test_an_unknown_id_is_an_error_that_names_it(store: Store) -> None:
     with pytest.raises(UnknownName, match="no image has the id 17"):
         store.image(17)
@@ -197,3 +204,9 @@ def test_an_unreadable_image_is_flagged_and_leaves_the_queue(store: Store, fill:
     assert store.image(first).problem == "truncated"
     counts = store.counts()
     assert (counts.total, counts.unlabelled, counts.flagged) == (2, 1, 1)
+
+
+def test_a_problem_that_quotes_odd_names_is_kept_as_far_as_it_can_be_said(store: Store, fill: Fill) -> None:
+    (image_id,) = fill(1)
+    store.set_unreadable(image_id, "a\udcff\ud83d\0é" + "x" * 2000)
+    assert store.image(image_id).problem == "a\ufffd\ufffd\ufffdé" + "x" * 995

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from vizsla.errors import BadOption, NoLabel
-from vizsla.store import Answer, Store
+from vizsla.store import Answer, Store, classes
+from vizsla.store.database import Database
+from vizsla.store.schema import classes as table
 
 Fill = Callable[[int], list[int]]
 
@@ -108,3 +113,55 @@ def test_an_unknown_class_gets_a_suggestion(store: Store) -> None:
     store.add_classes(["collie", "chow"])
     with pytest.raises(NoLabel, match=r"no class named 'colie'. Did you mean 'collie'\? Known: collie, chow"):
         store.rename_class("colie", "x")
+
+
+def test_of_two_opposite_merges_at_one_moment_the_second_is_refused(
+    store: Store, fill: Fill, overlap: Callable[..., Any], clock: Any
+) -> None:
+    fill(1)
+    into_dog = partial(classes.merge, name="cat", into="dog", now=clock())
+    into_cat = partial(classes.merge, name="dog", into="cat", now=clock())
+    done, refused = overlap(into_dog, into_cat)
+    assert done.name == "dog"
+    with pytest.raises(BadOption, match="one class already"):
+        refused.result()
+    assert named(store) == {"dog": 1}
+
+
+def test_a_merge_into_a_class_that_is_just_being_merged_ends_where_that_one_did(
+    store: Store, overlap: Callable[..., Any], clock: Any
+) -> None:
+    store.add_classes(["cat", "dog", "wolf"])
+    first = partial(classes.merge, name="dog", into="wolf", now=clock())
+    second = partial(classes.merge, name="cat", into="dog", now=clock())
+    _, then = overlap(first, second)
+    assert then.result().name == "wolf"
+    assert named(store) == {"wolf": 2}
+
+
+def test_classes_that_were_merged_in_a_circle_count_as_the_oldest_of_them(
+    store: Store, fill: Fill, address: str
+) -> None:
+    a, b = fill(2)
+    store.add_classes(["puppy"])
+    cat, dog, puppy = store.classes()
+    me = store.annotator("me")
+    store.label(me.id, Answer(a, "dog"))
+    store.label(me.id, Answer(b, "puppy"))
+    database = Database.open(address)
+    for one, into in ((cat, dog), (dog, cat), (puppy, dog)):
+        merged = update(table).where(table.c.id == one.id).values(merged_into=into.id)
+        database.write(lambda conn, merged=merged: conn.execute(merged) and None)
+    database.close()
+    assert store.class_names() == dict.fromkeys([cat.id, dog.id, puppy.id], "cat")
+    assert store.counts().classes == {"cat": 2}
+    assert named(store) == {"cat": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("\ud83d dog", "\ufffd dog"), ("dog\udcff", "dog\ufffd"), ("caf\udcc3\udca9", "café")],
+)
+def test_a_class_name_of_odd_bytes_or_half_a_pair_can_be_shown(store: Store, name: str, shown: str) -> None:
+    assert [one.name for one in store.add_classes([name])] == [shown]
+    assert store.rename_class(name, "x").name == "x"

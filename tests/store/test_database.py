@@ -8,17 +8,20 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import IntegrityError
+from tests.conftest import run_sql
 
 from vizsla.errors import BadOption, DiskFull, NoLabel, UnknownName, VizslaError
-from vizsla.store import Answer, ImageFile, Ranked, Store
+from vizsla.store import Answer, ImageFile, Ranked, Store, people
 from vizsla.store.database import Database
 from vizsla.store.schema import annotators, metadata, models
 
@@ -220,6 +223,85 @@ def test_model_versions_tell_where_they_came_from(store: Store, fill: Fill) -> N
     assert store.publish_ranking(1, [Ranked(ids[0], 1.0, "")]) == store.ranking()
     with pytest.raises(UnknownName, match="version 9"):
         store.finish_model(9, {})
+
+
+def test_failed_trainings_do_not_take_the_ready_models_away(store: Store) -> None:
+    def train(*, ready: bool) -> int:
+        version = store.start_model(20, "logistic", "lite0").version
+        store.keep_artifact(version, b"%d" % version)
+        _ = store.finish_model(version, {}) if ready else store.fail_model(version, "no \udcff\ud83d\0")
+        return version
+
+    first = train(ready=True)
+    failed = [train(ready=False) for _ in range(4)]
+    assert store.artifact(first) == b"%d" % first
+    assert {model.error for model in store.models()} == {None, "no \ufffd\ufffd\ufffd"}
+    later = [train(ready=True) for _ in range(2)]
+    assert [store.artifact(version) is not None for version in (first, *later)] == [True] * 3
+    assert [store.artifact(version) for version in failed] == [None] * 4
+    newest = train(ready=True)
+    assert [store.artifact(version) is not None for version in (first, *later, newest)] == [False] + [
+        True
+    ] * 3
+
+
+def test_one_leads_at_a_time_and_the_next_may_after_it(store: Store, address: str) -> None:
+    with Store.open(address) as other:
+        with store.lead("trainer") as ours, other.lead("trainer") as theirs, other.lead("cook") as cook:
+            assert (bool(ours), bool(theirs), bool(cook)) == (True, False, True)
+            assert (ours.held(), theirs.held(), cook.held()) == (True, False, True)
+        with other.lead("trainer") as theirs:
+            assert theirs and theirs.held()
+
+
+def test_who_leads_knows_when_the_connection_is_cut_and_leaves_without_an_error(postgres: str) -> None:
+    with Store.open(postgres) as store, Store.open(postgres) as other:
+        with store.lead("trainer") as ours:
+            assert ours.held()
+            run_sql(postgres)  # ends all connections, as a restart of the server does
+            with other.lead("trainer") as theirs:
+                assert theirs.held()
+                assert [ours.held(), ours.held()] == [False, False]
+                with store.lead("trainer") as again:
+                    assert not again
+        with store.lead("trainer") as ours:
+            run_sql(postgres)
+
+
+def test_a_connection_that_is_cut_is_an_error_that_says_so(postgres: str) -> None:
+    database = Database.open(postgres)
+    sleep = text("SELECT pg_terminate_backend(pg_backend_pid())")
+    with pytest.raises(VizslaError, match=r"lost the connection to postgresql.*; try again"):
+        database.write(lambda conn: conn.execute(sleep))
+    with pytest.raises(VizslaError, match="lost the connection"), database.read() as conn:
+        conn.execute(sleep)
+    assert database.write(lambda conn: conn.execute(text("SELECT 1")).scalar()) == 1
+    database.close()
+
+
+def test_two_first_contacts_at_one_moment_are_two_annotators(
+    store: Store, overlap: Callable[..., Any], clock: Any
+) -> None:
+    come = partial(partial, people.newcomer, base="me", now=clock())
+    done, then = overlap(come(token="one"), come(token="two"))
+    assert (done.name, then.result().name) == ("me", "me 2")
+    assert (store.who("one"), store.who("two")) == (done, then.result())
+
+
+def test_one_token_twice_at_one_moment_is_one_annotator(
+    store: Store, overlap: Callable[..., Any], clock: Any
+) -> None:
+    come = partial(people.newcomer, base="me", token="one", now=clock())
+    done, then = overlap(come, come)
+    assert then.result() == done
+    assert store.annotators() == (done,)
+
+
+def test_thirty_newcomers_at_once_get_thirty_names(store: Store) -> None:
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(lambda n: store.newcomer("me", f"token {n % 30}"), range(60)))
+    assert {one.name for one in store.annotators()} == {"me", *(f"me {n}" for n in range(2, 31))}
+    assert len({store.who(f"token {n}") for n in range(30)}) == 30
 
 
 def test_a_token_lets_in_whom_it_was_made_for_until_it_is_revoked(store: Store) -> None:

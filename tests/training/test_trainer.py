@@ -231,3 +231,135 @@ def test_a_model_comes_back_from_its_bytes_as_it_was(project, label, settle):
     assert np.allclose(kept.predict(rows.vectors), fitted.bundle.predict(rows.vectors), atol=1e-6)
     assert kept.classes == ("blue", "green", "red")
     assert kept.about["labels"] == 20
+
+
+def test_photos_that_cannot_be_opened_for_a_moment_are_not_given_up(project, label, settle):
+    away = project.images.rename(project.images.with_name("away"))
+    trainer = Trainer(project)
+    settle(trainer)
+    assert project.store.counts().flagged == 0
+    away.rename(project.images)
+    project.scan()
+    settle(trainer)
+    assert len(trainer.pool) == 60
+
+
+def test_a_corrupt_file_of_an_odd_name_stops_nothing(project, label, settle):
+    (project.images / "b\udce9po-red.png").write_bytes(b"no image")
+    project.scan()
+    trainer = Trainer(project)
+    settle(trainer)
+    assert project.store.counts().flagged == 1
+    assert len(trainer.pool) == 60
+
+
+def test_another_backbone_trains_anew_and_is_not_compared_with_the_old(project, label, settle, tmp_path):
+    settle(Trainer(project))
+    label(20)
+    settle(Trainer(project))
+    (tmp_path / "half.py").write_text(
+        textwrap.dedent("""
+        from torch import nn
+        from vizsla.testing import ToyNetwork, toy_backbone
+
+        class Half(ToyNetwork):
+            def forward(self, pixels):
+                return super().forward(pixels)[:, :10]
+
+        def make():
+            return Half(), toy_backbone()[1]
+        """)
+    )
+    project.change(backbone=f"module:{tmp_path / 'half.py'}:make")
+    settle(Trainer(project))
+    assert versions(project) == [(1, 20), (2, 20)]
+    assert project.store.setting("training") == {"state": "idle"}
+
+
+def test_a_review_that_fails_leaves_the_published_model_as_it_is(project, label, settle, monkeypatch):
+    settle(Trainer(project))
+    label(10)
+    trainer = Trainer(project)
+
+    def out_of_memory(*_):
+        raise MemoryError("no room for all those pairs")
+
+    monkeypatch.setattr("vizsla.training.review.near_duplicates", out_of_memory)
+    settle(trainer)
+    assert [model.state for model in project.store.models()] == ["ready"]
+    assert project.store.ranking().model_version == 1
+    assert "no room" in project.store.setting("training")["error"]
+
+
+def test_a_swap_of_class_names_is_news(project, label, settle):
+    trainer = Trainer(project)
+    settle(trainer)
+    label(12)
+    settle(trainer)
+    for name, to in (("red", "x"), ("blue", "red"), ("x", "blue")):
+        project.store.rename_class(name, to)
+    settle(trainer)
+    assert len(versions(project)) == 2
+    kept = Bundle.from_bytes(project.store.artifact(2))
+    assert kept.classes == ("red", "green", "blue")
+
+
+def test_a_replaced_photo_of_the_same_number_moves_nobody_to_another_cluster(project, label, settle):
+    trainer = Trainer(project)
+    settle(trainer)
+    label(12)
+    settle(trainer)
+    before = trainer.pool.rows()
+    clusters = dict(zip(before.ids.tolist(), trainer._clustered(before).tolist(), strict=True))
+    first = project.store.images()[0]
+    Image.new("RGB", (20, 20), (200, 30, 30)).save(project.images / first.path)
+    project.scan()
+    settle(trainer)
+    after = trainer.pool.rows()
+    assert len(after.ids) == len(before.ids)
+    assert len(versions(project)) == 2  # the new photo is ranked at once
+    now = dict(zip(after.ids.tolist(), trainer._clustered(after).tolist(), strict=True))
+    kept = [image for image in clusters if image in now]
+    together = [(clusters[a] == clusters[b]) == (now[a] == now[b]) for a in kept for b in kept]
+    assert np.mean(together) > 0.8
+
+
+def test_a_thousand_frames_of_one_camera_are_reviewed_in_little_memory(project):
+    import tracemalloc
+
+    from vizsla.functional.geometry import PrincipalAxes
+    from vizsla.training.pool import Known, Rows
+    from vizsla.training.review import near_duplicates
+
+    rng, n = np.random.default_rng(0), 5000
+    points = (np.eye(32, dtype=np.float32)[rng.integers(0, 4, n)] + rng.normal(0, 0.02, (n, 32))).astype(
+        np.float32
+    )
+    axes = PrincipalAxes(np.zeros(32, np.float32), np.eye(32, dtype=np.float32))
+    rows = Rows(np.arange(n), np.arange(n), points.astype(np.float16), points, axes, "")
+    some = Known(
+        dict.fromkeys(range(500), 0),
+        frozenset(),
+        frozenset(),
+        frozenset(),
+        frozenset(),
+        ("a",),
+        (1,),
+        0,
+        None,
+    )
+    tracemalloc.start()
+    assert len(near_duplicates(rows, some)) == 300
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
+
+
+def test_training_on_request_works_from_four_labels_on(project, label, settle):
+    me = project.store.annotator("me").id
+    for image, name in zip(project.store.images(limit=4), ["red", "red", "blue", "blue"], strict=True):
+        project.store.label(me, Answer(image.id, name))
+    trainer = Trainer(project)
+    request = project.ask_for_training()
+    settle(trainer)
+    assert versions(project) == [(1, 4)]
+    assert project.store.setting("train_answered") == request

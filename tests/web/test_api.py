@@ -8,8 +8,10 @@ from uuid import uuid4
 import pytest
 from PIL import Image
 
+from vizsla.project import Project
 from vizsla.store import Ranked
 from vizsla.training.trainer import Trainer
+from vizsla.web.pictures import Pictures
 
 
 def queue(client, n=5, **more):
@@ -328,3 +330,45 @@ def test_a_rescan_finds_new_photos_and_a_vanished_folder_loses_nothing(
         "skipped": 0,
         "flagged": 0,
     }
+
+
+def test_a_picture_of_a_project_made_anew_has_another_address(project, client, photos, tmp_path):
+    [before] = queue(client, 1)
+    with Project.open(tmp_path / "anew", photos) as again:
+        again.scan()
+        assert Pictures(again).url(before["item_id"]) != before["image_url"]
+
+
+def test_text_that_no_json_holds_is_shown_all_the_same(project, client, photos):
+    project.change(guidelines="gr\udcfcn")
+    (photos / "b\udce9po.png").write_bytes(b"no image")
+    project.scan()
+    shown = client.get("/api/project")
+    assert (shown.status_code, shown.json()["guidelines"]) == (200, "gr\ufffdn")
+    odd = next(image.id for image in project.store.images() if image.path == "b\udce9po.png")
+    reply = client.get(f"/api/images/{odd}")
+    assert (reply.status_code, "b\ufffdpo.png" in reply.json()["detail"]) == (415, True)
+
+
+@pytest.mark.parametrize(
+    "query", ["cursor=0:99999999999999999999", "by=cluster&group=²", f"by=cluster&group={'9' * 30}"]
+)
+def test_a_cursor_or_group_that_cannot_be_is_a_422(client, query):
+    assert client.get(f"/api/grid?{query}").status_code in (200, 422)
+
+
+def test_corrections_count_towards_the_next_model_as_the_trainer_counts_them(client, project, answer):
+    trainer = Trainer(project)
+    items = queue(client, 10)
+    for item in items:
+        client.post("/api/labels", json=answer(item, truth(item)))
+    while trainer.step():
+        pass
+    assert client.get("/api/project").json()["training"]["labels_to_next"] == 5
+    for item in items[:3]:
+        client.post("/api/labels", json=answer(item, "red" if truth(item) != "red" else "blue"))
+    assert client.get("/api/project").json()["training"]["labels_to_next"] == 2
+
+
+def truth(item):
+    return item["file_name"][4:-4]

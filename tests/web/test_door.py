@@ -79,3 +79,36 @@ def test_a_server_that_only_shows_takes_nothing(client_of, project):
     for path in ("/api/queue", "/api/labels", "/api/classes", "/api/undo"):
         assert client.post(path, json={}).status_code == 403
     assert project.store.annotators() == ()
+
+
+def test_another_port_of_this_machine_is_another_site(client):
+    for origin in ("http://localhost:3000", "http://localhost", "null"):
+        assert client.post("/api/undo", headers={"Origin": origin}).status_code == 403, origin
+
+
+def test_the_cookies_of_other_ports_do_not_hide_ours(client, answer):
+    for odd in ('prefs={"theme":"dark"}', "a,b=1", "wp_s[x]=1", "bare"):
+        client.cookies.clear()
+        given = client.get("/api/project").headers["set-cookie"].partition(";")[0]
+        client.cookies.clear()
+        seen = set()
+        for _ in range(3):
+            reply = client.post("/api/queue", json={"n": 1}, headers={"Cookie": f"{odd}; {given}"})
+            seen.add(reply.json()["items"][0]["item_id"])
+        assert len(seen) == 1, odd
+
+
+def test_a_link_with_a_wrong_token_logs_nobody_out(client_of, project):
+    client = client_of(TEAM, "labels.example.org")
+    _, token = project.store.new_token("ada")
+    client.get(f"/?token={token}")
+    reply = client.get(f"/?token={'x' * 40}", follow_redirects=False)
+    assert "set-cookie" not in reply.headers
+    assert client.get("/api/project").json()["annotator"] == "ada"
+
+
+def test_a_huge_body_is_refused_unread(client):
+    reply = client.post(
+        "/api/queue", content=b"0" * (9 * 2**20), headers={"Content-Type": "application/json"}
+    )
+    assert reply.status_code == 413

@@ -3,8 +3,11 @@
 import http.client
 import json
 import time
+from uuid import uuid4
 
+import pytest
 from PIL import Image
+from sqlalchemy import create_engine, text
 
 from vizsla.web.server import PORT, address_of, bind
 
@@ -56,4 +59,43 @@ def test_the_first_image_of_a_huge_folder_does_not_wait_for_the_scan(tmp_path, s
     waited = time.monotonic() - began
     print(f"first image of {count:,} after {waited:.1f} s, the start of Python with it")
     assert waited < 10
+    connection.close()
+
+
+@pytest.mark.parametrize("address", ["postgresql"], indirect=True)
+def test_a_database_that_cuts_every_connection_stops_neither_labelling_nor_learning(
+    address, photos, serve, wait_until
+):
+    server = serve(photos, "--classes", "blue,green,red", project=address)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    headers = {"Content-Type": "application/json"}
+
+    def call(method, path, body=None):
+        connection.request(method, path, json.dumps(body), headers)
+        reply = connection.getresponse()
+        content = json.loads(reply.read())
+        if cookie := reply.getheader("set-cookie"):
+            headers["Cookie"] = cookie.partition(";")[0]
+        return reply.status, content
+
+    def label(count):
+        for item in call("POST", "/api/queue", {"n": count})[1]["items"]:
+            name = item["file_name"][4:-4]
+            answer = {"item_id": item["item_id"], "label": name, "key": str(uuid4())}
+            wait_until(lambda answer=answer: call("POST", "/api/labels", answer)[0] in (200, 201), 20)
+
+    def model():
+        status, found = call("GET", "/api/project")
+        return status == 200 and found["model"] and found["model"]["version"]
+
+    label(8)
+    wait_until(model, 60)
+    admin = create_engine(address.replace("://", "+psycopg://"), isolation_level="AUTOCOMMIT")
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    with admin.connect() as conn:
+        conn.execute(text(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"))
+    admin.dispose()
+    before = model()
+    label(12)
+    wait_until(lambda: (model() or 0) > (before or 1), 90)
     connection.close()

@@ -23,18 +23,28 @@ _path = click.Path(path_type=Path)
 
 project_option = click.option(
     "--project",
+    envvar="VIZSLA_PROJECT",
     metavar="P",
     help="Folder or database URL of the project; default: .vizsla in the current folder.",
 )
 
 
-def the_project(address: str | None) -> Project:
+images_option = click.option(
+    "--images",
+    envvar="VIZSLA_IMAGES",
+    type=_path,
+    metavar="DIR",
+    help="Where the images lie on this machine; default: where the project says.",
+)
+
+
+def the_project(address: str | None, images: Path | None = None) -> Project:
     """Open the project that a command is about."""
     from vizsla.project import Project
 
     if address is None and not (Path(HERE) / "project.db").exists():
         raise BadOption("there is no project in the current folder. Give it: --project P.")
-    return Project.open(address or HERE)
+    return Project.open(address or HERE, images, remember=False)
 
 
 def _settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -157,7 +167,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     kept = ("labels", "strategy", "backbone", "audit", "target", "budget", "guidelines")
     given = {name: options[name] for name in kept}
     text = given["guidelines"]
-    if text and len(text) < 4096 and "\n" not in text and Path(text).is_file():
+    if text and os.path.isfile(text):  # noqa: PTH113 — Path.is_file raises where the text is too long for a name
         given["guidelines"] = Path(text).read_text("utf-8", errors="replace")
     return _checked(given)
 
@@ -185,7 +195,7 @@ def _door(project: Project, options: dict[str, Any], newcomer: str) -> Door:
         options["host"],
         frozenset(name.lower() for name in options["allow_host"]),
         options["read_only"],
-        cookie_name(project.address),
+        cookie_name(project.mark),
         newcomer,
     )
 
@@ -215,13 +225,14 @@ def _ask_in_terminal(project: Project, annotator: str) -> None:
 
 @cli.command()
 @project_option
+@images_option
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when the standard input closes.")
-def worker(project: str | None, with_parent: bool) -> None:
+def worker(project: str | None, images: Path | None, with_parent: bool) -> None:
     """Train in the background for a project that is served elsewhere."""
     import threading
 
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    with the_project(project) as opened:
+    with the_project(project, images) as opened:
         from vizsla.training.worker import be_kind, end_with_parent, work
 
         if with_parent:
@@ -244,11 +255,12 @@ def status(project: str | None) -> None:
 
 @cli.command()
 @project_option
-def train(project: str | None) -> None:
+@images_option
+def train(project: str | None, images: Path | None) -> None:
     """Train on all labels now."""
     from vizsla.training.now import train_now
 
-    with the_project(project) as opened, bars() as (embedding, _):
+    with the_project(project, images) as opened, bars() as (embedding, _):
         model = train_now(opened, embedding)
     click.echo(f"model {model.version}, from {model.labels_used} labels")
 

@@ -2,8 +2,8 @@
 
 Out it is a zip. An image keeps its bare file name where no other image of the project has the same, else its
 whole path makes the name, `holiday%2F1.jpg` (`%2F1.jpg` where it lies in no folder). Names that file systems do
-not take are escaped (`foldernames`). `MISSING.txt` names the images that are no longer on disk. Skipped and
-flagged images count as unlabelled here, and who answered when is not told.
+not take are escaped (`foldernames`). `MISSING.txt` names the images that are no longer on disk, or replaced by
+others. Skipped and flagged images count as unlabelled here, and who answered when is not told.
 
 In it is such a folder or zip, also with folders for splits above the classes and with numbers before their names.
 """
@@ -11,6 +11,7 @@ In it is such a folder or zip, also with folders for splits above the classes an
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 import zlib
 from array import array
@@ -28,9 +29,10 @@ from vizsla.interop import zips
 from vizsla.interop.base import SPLITS, Format, Row, Unreadable, formats, importers
 from vizsla.interop.foldernames import NO_CLASS, UNLABELLED, classes_of, escape, folders, unescape
 from vizsla.interop.matching import pages
-from vizsla.store import Store
+from vizsla.store import Image, Store
 
 MISSING = "MISSING.txt"
+_REPLACED = "\tanother image has taken its place since; rescan the folder"
 
 
 def write(store: Store, images: Path) -> Iterator[bytes]:
@@ -48,21 +50,30 @@ def _members(store: Store, images: Path) -> Iterator[tuple[str, float, bytes]]:
         name = _file_name(image.path, shared)
         labelled = image.status == "labelled" and image.label is not None
         folder = folder_of.get(image.label or "", escape(image.label or "")) if labelled else UNLABELLED
-        content = _content(images / image.path)
-        if content is None:
-            missing.append(image.path)
-        else:
+        content = _content(images / image.path, image)
+        if isinstance(content, bytes):
             yield f"{folder}/{name}", image.mtime_ns / 1e9, content
+        else:
+            missing.append(f"{image.path}{content}\n")
     if missing:
-        lines = "".join(f"{path}\n" for path in missing)
+        lines = "".join(missing)
         yield MISSING, 0, lines.encode(errors="surrogateescape")
 
 
-def _content(path: Path) -> bytes | None:
+def _content(path: Path, image: Image) -> bytes | str:
+    """What the file holds, or what `MISSING.txt` says after its name."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            about, content = os.fstat(file.fileno()), file.read()
     except OSError:
-        return None
+        return ""
+    if (about.st_size, about.st_mtime_ns) == (image.size, image.mtime_ns):
+        return content
+    if image.sha256 is None:  # never decoded: as a rescan sees it, another time alone is no other image
+        replaced = about.st_size != image.size
+    else:
+        replaced = hashlib.sha256(content).hexdigest() != image.sha256
+    return _REPLACED if replaced else content
 
 
 def _file_name(path: str, shared: set[int]) -> str:

@@ -17,6 +17,7 @@ schema.py     the tables; migrations/ brings a database to them
 
 from __future__ import annotations
 
+from vizsla.store.database import Lead
 from vizsla.store.records import (
     Annotator,
     Answer,
@@ -39,6 +40,7 @@ from vizsla.store.records import (
     Saved,
     TakenIn,
     Tile,
+    Upcoming,
 )
 from vizsla.store.store import Store
 
@@ -56,6 +58,7 @@ __all__ = [
     "Imported",
     "Item",
     "Label",
+    "Lead",
     "Model",
     "Published",
     "Pulse",
@@ -65,4 +68,5 @@ __all__ = [
     "Store",
     "TakenIn",
     "Tile",
+    "Upcoming",
 ]

@@ -18,7 +18,7 @@ from vizsla.errors import UnknownName
 from vizsla.store import classes as naming
 from vizsla.store.database import Database, batched, insert
 from vizsla.store.records import Image, ImageFile, Rescanned, State
-from vizsla.store.schema import images, leases
+from vizsla.store.schema import images, leases, legible
 
 Digest = Callable[[str], str | None]
 """Relative path → SHA-256 of the file in hex, None where it cannot be read."""
@@ -49,7 +49,7 @@ def _about(file: ImageFile) -> dict[str, Any]:
 
 def _shuffle(path: str) -> int:
     """A place from 0 to 2⁶³ − 1 that looks random and is the same on every machine."""
-    digest = hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=8).digest()
+    digest = hashlib.blake2b(path.encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
 
@@ -178,9 +178,8 @@ def set_hashes(conn: Connection, hashes: Mapping[int, str]) -> None:
 
 def set_unreadable(conn: Connection, image_id: int, problem: str) -> None:
     """Take an image that cannot be decoded out of the queue."""
-    conn.execute(
-        update(images).where(images.c.id == image_id).values(state="unreadable", problem=problem[:1000])
-    )
+    said = legible(problem).replace("\0", "\ufffd")[:1000]  # it may quote a path with odd bytes
+    conn.execute(update(images).where(images.c.id == image_id).values(state="unreadable", problem=said))
     conn.execute(delete(leases).where(leases.c.image_id == image_id))
 
 

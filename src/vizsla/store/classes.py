@@ -12,24 +12,27 @@ from sqlalchemy import Connection, func, select, update
 from vizsla.errors import BadOption, NoLabel
 from vizsla.store.database import insert
 from vizsla.store.records import ClassChange, ImageClass
-from vizsla.store.schema import class_history, classes
+from vizsla.store.schema import class_history, classes, legible
 
 
 def listed(conn: Connection) -> tuple[ImageClass, ...]:
     """The classes one can answer with, in the order of their keys."""
-    open_ones = select(classes).where(classes.c.merged_into.is_(None)).order_by(classes.c.position)
-    return tuple(ImageClass(row.id, row.name, row.position) for row in conn.execute(open_ones))
+    return tuple(sorted(set(roots(conn).values()), key=lambda one: one.position))
 
 
 def roots(conn: Connection) -> dict[int, ImageClass]:
-    """Class id → the class it is now, through all merges."""
+    """Class id → the class it is now, through all merges.
+
+    Of classes merged in a circle, as opposite merges at one moment once could, it is the oldest.
+    """
     rows = {row.id: row for row in conn.execute(select(classes))}
 
     def root(class_id: int) -> ImageClass:
-        row = rows[class_id]
-        if row.merged_into is not None:
-            return root(row.merged_into)
-        return ImageClass(row.id, row.name, row.position)
+        way = [class_id]
+        while (above := rows[way[-1]].merged_into) is not None and above not in way:
+            way.append(above)
+        end = way[-1] if above is None else min(way[way.index(above) :])
+        return ImageClass(end, rows[end].name, rows[end].position)
 
     return {class_id: root(class_id) for class_id in rows}
 
@@ -86,12 +89,24 @@ def rename(conn: Connection, name: str, to: str, now: datetime) -> ImageClass:
 
 def merge(conn: Connection, name: str, into: str, now: datetime) -> ImageClass:
     """Count the class as another from now on; its labels keep what was answered."""
-    one, target = find(conn, name), find(conn, into)
+    one, target = _held(conn, name, into)
     if one.id == target.id:
         raise BadOption(f"{name!r} and {into!r} are one class already. Choose two.")
     conn.execute(update(classes).where(classes.c.id == one.id).values(merged_into=target.id))
     _remember(conn, one.id, "merged", one.name, now)
     return target
+
+
+def _held(conn: Connection, name: str, into: str) -> tuple[ImageClass, ImageClass]:
+    """The two classes, held so that no other merge changes them: two opposite ones would make a circle."""
+    pair = find(conn, name), find(conn, into)
+    while True:
+        wanted = classes.c.id.in_([one.id for one in pair])
+        held = select(classes.c.id).where(wanted).order_by(classes.c.id).with_for_update(key_share=True)
+        conn.execute(held).all()
+        before, pair = pair, (find(conn, name), find(conn, into))
+        if pair == before:
+            return pair
 
 
 def history(conn: Connection) -> tuple[ClassChange, ...]:
@@ -102,8 +117,7 @@ def history(conn: Connection) -> tuple[ClassChange, ...]:
 
 def tidy(name: str) -> str:
     """The name without outer blanks, composed: macOS folder names come decomposed, typed ones do not."""
-    text = name.encode(errors="surrogateescape").decode(errors="replace")  # odd bytes of a folder name
-    clean = unicodedata.normalize("NFC", text.strip())
+    clean = unicodedata.normalize("NFC", legible(name).strip())
     if not clean or "\0" in clean:
         raise BadOption(f"{name!r} is no class name. Give it at least one visible letter.")
     return clean

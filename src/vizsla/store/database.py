@@ -12,7 +12,8 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -21,7 +22,14 @@ from typing import Any, Self, TypeVar
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
 from vizsla.caching import explain_write_errors
 from vizsla.errors import BadOption, DiskFull, VizslaError
@@ -179,31 +187,40 @@ class Database:
         if not self._is_sqlite:
             self.write(lambda conn: conn.execute(text(f"ANALYZE {table.name}")))
 
-    @contextmanager
-    def lead(self, role: str) -> Iterator[bool]:
+    def lead(self, role: str) -> AbstractContextManager[Lead]:
         """Whether nobody else has that role; it is ours until the context, or the process, ends."""
-        if self._is_sqlite:
-            lock = FileLock(Path(self.name).with_name(f".{role}.lock"))
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                yield False
-                return
-            try:
-                yield True
-            finally:
-                lock.release()
+        return self._lead_by_file(role) if self._is_sqlite else self._lead_by_session(role)
+
+    @contextmanager
+    def _lead_by_file(self, role: str) -> Iterator[Lead]:
+        lock = FileLock(Path(self.name).with_name(f".{role}.lock"))
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield Lead(False)
             return
+        try:
+            yield Lead(True)
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _lead_by_session(self, role: str) -> Iterator[Lead]:
         key = int.from_bytes(hashlib.blake2b(role.encode(), digest_size=7).digest())
-        with self._writers.connect() as conn:  # the lock lives as long as this connection
-            got = bool(conn.execute(text(f"SELECT pg_try_advisory_lock({key})")).scalar())
-            conn.commit()
+        with self._explain():
+            conn = self._writers.connect()  # the lock lives as long as this connection
+        with conn:
+            with self._explain():
+                got = bool(conn.execute(text(f"SELECT pg_try_advisory_lock({key})")).scalar())
+                conn.commit()
+            leading = Lead(got, partial(_answers, conn))
             try:
-                yield got
+                yield leading
             finally:
-                if got:
-                    conn.execute(text(f"SELECT pg_advisory_unlock({key})"))
-                    conn.commit()
+                if leading.held():
+                    with suppress(SQLAlchemyError):  # the server is gone, and the lock with it
+                        conn.execute(text(f"SELECT pg_advisory_unlock({key})"))
+                        conn.commit()
 
     def close(self) -> None:
         """Finish what is queued and let go of the database."""
@@ -218,8 +235,10 @@ class Database:
     def _explain(self) -> Iterator[None]:
         try:
             yield
-        except (DatabaseError, sqlite3.DatabaseError) as error:
+        except (DBAPIError, sqlite3.DatabaseError) as error:
             said = str(getattr(error, "orig", error))
+            if not self._is_sqlite and _is_lost(error):
+                raise VizslaError(f"lost the connection to {self.name}; try again. It said: {said}") from None
             if "disk is full" in said or "No space left" in said:
                 raise DiskFull(f"no space left for {self.name}. Free some space and try again.") from None
             if "readonly" in said or "unable to open" in said:
@@ -233,6 +252,40 @@ class Database:
             if "not a database" in said:
                 raise BadOption(f"{self.name} is no Vizsla project. Choose another folder.") from None
             raise
+
+
+class Lead:
+    """Whether a role is ours (`bool`), and whether it still is (`held`)."""
+
+    def __init__(self, got: bool, is_alive: Callable[[], bool] = lambda: True) -> None:
+        self._got = self._held = got
+        self._is_alive = is_alive
+
+    def __bool__(self) -> bool:
+        return self._got
+
+    def held(self) -> bool:
+        """Ask whether the role is still ours; once lost, it stays so. For the thread that leads."""
+        self._held = self._held and self._is_alive()
+        return self._held
+
+
+def _answers(conn: Connection) -> bool:
+    """Whether the very connection is alive."""
+    try:
+        conn.execute(text("SELECT 1"))
+        conn.commit()
+    except SQLAlchemyError:
+        return False
+    return True
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether it tells of a connection that was cut, or that could not be made."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)  # none where no server answered
+    return error.connection_invalidated or state is None or state.startswith(("08", "57P"))
 
 
 class _Job:

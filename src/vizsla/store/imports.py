@@ -22,7 +22,11 @@ _CHUNK = 2000
 def take_in(
     conn: Connection, rows: Sequence[Imported], now: datetime, progress: Callable[[int, int], None] | None
 ) -> TakenIn:
-    """Append the answers in their order, with annotators and classes that are new; known keys are passed over."""
+    """Append the answers in their order, with annotators and classes that are new; known keys are passed over.
+
+    All of it is one transaction, so that a file is taken in whole or not at all. On SQLite nobody else writes
+    meanwhile: a label that comes in waits for some seconds where the file has tens of thousands of rows.
+    """
     keys = _known(conn, [row.answer.key for row in rows])
     fresh = list({row.answer.key: row for row in rows if row.answer.key not in keys}.values())
     if not fresh:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Select, and_, exists, func, or_, select
@@ -19,6 +20,7 @@ TRAINING = "training"
 
 _STATUSES = ("unlabelled", "labelled", "skipped", "flagged")
 _THERE = images.c.state == "present"
+_MOST_ID, _MOST_CLUSTER = 2**63 - 1, 2**31 - 1  # what the columns hold
 
 
 def pulse(conn: Connection) -> Pulse:
@@ -64,12 +66,15 @@ def tiles(conn: Connection, by: By, group: str, limit: int, after: str | None) -
         if group not in _STATUSES:
             raise BadOption(f"status {group!r} is none of {', '.join(_STATUSES)}.")
         query = _all(conn).where(_THERE, images.c.status == group)
+        if group == "unlabelled":
+            query = query.where(ranking.c.audit.is_not(True))
         return _tiles(conn, _by_id(query, after).limit(limit))
     query = _ranked(conn, *_COLUMNS)
     if by == "cluster":
-        if not group.isdigit():
+        cluster = _whole(group, _MOST_CLUSTER)
+        if cluster is None:
             raise BadOption(f"{group!r} is no cluster. Take one of the groups that the answer names.")
-        return _tiles(conn, _by_id(query.where(ranking.c.cluster == int(group)), after).limit(limit))
+        return _tiles(conn, _by_id(query.where(ranking.c.cluster == cluster), after).limit(limit))
     wanted = naming.find(conn, group).id
     members = [class_id for class_id, root in naming.roots(conn).items() if root.id == wanted]
     query = query.where(ranking.c.class_id.in_(members))
@@ -122,11 +127,19 @@ def _by_id(query: Select[Any], after: str | None) -> Select[Any]:
 
 
 def _cursor(text: str) -> tuple[float, int]:
-    prob, _, image_id = text.partition(":")
-    try:
-        return float(prob), int(image_id)
-    except ValueError:
-        raise BadOption(f"{text!r} is no cursor. Use the `next` of an earlier answer.") from None
+    prob, _, after = text.partition(":")
+    image_id = _whole(after, _MOST_ID)
+    with suppress(ValueError):
+        if image_id is not None:
+            return float(prob), image_id
+    raise BadOption(f"{text!r} is no cursor. Use the `next` of an earlier answer.")
+
+
+def _whole(text: str, most: int) -> int | None:
+    """The number from 0 to `most` that the text is; None for anything else."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most))):
+        return None
+    return n if (n := int(text)) <= most else None
 
 
 def _tiles(conn: Connection, query: Select[Any]) -> list[Tile]:
@@ -206,10 +219,11 @@ def anchored(conn: Connection) -> frozenset[int]:
 
 
 def confirmed(conn: Connection) -> frozenset[int]:
-    """Images that were given the same label more than once: someone has looked twice."""
+    """Images that were given the same label more than once, not taken back: someone has looked twice."""
+    void = labels.alias()
     again = (
         select(labels.c.image_id)
-        .where(labels.c.status == "labelled", labels.c.redoes.is_(None))
+        .where(labels.c.status == "labelled", ~exists().where(void.c.undoes == labels.c.id))
         .group_by(labels.c.image_id, labels.c.class_id)
         .having(func.count() > 1)
     )

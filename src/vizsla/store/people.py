@@ -36,10 +36,16 @@ def newcomer(conn: Connection, base: str, token: str, now: datetime) -> Annotato
     if (known := by_token(conn, token)) is not None:
         return known
     taken = {one.name for one in listed(conn)}
-    free = next(name for n in count(1) if (name := base if n == 1 else f"{base} {n}") not in taken)
-    one = ensure(conn, free, now)
-    conn.execute(update(annotators).where(annotators.c.id == one.id).values(token_hash=_hash(token)))
-    return one
+    names = (base if n == 1 else f"{base} {n}" for n in count(1))
+    for name in (name for name in names if name not in taken):
+        new = insert(conn, annotators).values(name=_checked(name), token_hash=_hash(token), created_at=now)
+        row = conn.execute(new.on_conflict_do_nothing().returning(annotators)).first()
+        one = (
+            by_token(conn, token) if row is None else _annotator(row)
+        )  # another was quicker: with this token?
+        if one is not None:
+            return one
+    raise AssertionError("unreachable")
 
 
 def revoke(conn: Connection, name: str) -> None:

@@ -261,25 +261,27 @@ def release(conn: Connection, annotator_id: int, keep: Collection[str], until: d
 def hand_back(
     conn: Connection, annotator_id: int, taken_back: Iterable[Any], now: datetime, until: datetime
 ) -> None:
-    """Lease images whose answer was undone to who undid it, to be shown first, the oldest before all."""
-    for row in taken_back:
-        values = {
+    """Lease images whose answer was undone to who undid it, to be shown before all others, in this order."""
+    turn = -time.time_ns()
+    values = [
+        {
             "image_id": row.image_id,
             "annotator_id": annotator_id,
             "lease_id": f"{uuid4().hex}-{row.image_id}",
             "expires_at": until,
-            "turn": -time.time_ns(),
-            "rank": 0,
+            "turn": turn,
+            "rank": place,
             "source": row.source if row.source in ("al", "random", "audit") else "al",
             "reason": "undone",
             "suggestion": row.suggestion,
             "model_version": row.model_version,
         }
-        held = insert_or(conn, leases).values(values)
-        conn.execute(
-            held.on_conflict_do_update(
-                index_elements=["image_id"],
-                set_={name: held.excluded[name] for name in _COLUMNS[1:]},
-                where=leases.c.expires_at <= now,
-            )
-        )
+        for place, row in enumerate(taken_back)
+    ]
+    held = insert_or(conn, leases)
+    free = held.on_conflict_do_update(
+        index_elements=["image_id"],
+        set_={name: held.excluded[name] for name in _COLUMNS[1:]},
+        where=leases.c.expires_at <= now,
+    )
+    conn.execute(free, values)

@@ -6,6 +6,7 @@ changes gets another id. So whatever is kept per id (labels, embeddings, thumbna
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +32,7 @@ from sqlalchemy import (
     text,
 )
 
+_HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # of UTF-16 pairs; the other surrogates are odd bytes
 _PRIVATE = 0x100000  # where a lone surrogate moves to: plane 16, private use
 
 
@@ -45,6 +47,15 @@ class Utc(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+
+
+def legible(text: str) -> str:
+    """The text as UTF-8 can say it: U+FFFD for odd bytes and for the lone surrogates of Windows file names.
+
+    >>> legible("caf\\udcc3\\udca9 \\udcff \\ud83d") == "café \\ufffd \\ufffd"
+    True
+    """
+    return _HALVES.sub("\ufffd", text).encode(errors="surrogateescape").decode(errors="replace")
 
 
 class Name(TypeDecorator[str]):

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 
 from vizsla.store import answers, catalogue, classes, imports, overview, people, queue, undo, versions
-from vizsla.store.database import Database, insert
+from vizsla.store.database import Database, Lead, insert
 from vizsla.store.records import (
     Annotator,
     Answer,
@@ -251,7 +251,8 @@ class Store:
     def undo(self, annotator_id: int, key: UUID | None = None) -> Change:
         """Take back the annotator's newest answer that stands; the next claim shows its image first.
 
-        What stood before it stands again. The same key again gives the same change.
+        What stood before it stands again. The same key again gives the same change. Of a batch, the oldest 100
+        images are shown first, and the others come as the ranking says.
         """
         now, own = self._now(), key or uuid4()
         return self._db.write(lambda conn: undo.undo(conn, annotator_id, own, now, now + self._lease))
@@ -319,7 +320,7 @@ class Store:
             return overview.anchored(conn)
 
     def confirmed(self) -> frozenset[int]:
-        """Images that were given the same label more than once."""
+        """Images that were given the same label more than once, not counting what was taken back."""
         with self._db.read() as conn:
             return overview.confirmed(conn)
 
@@ -330,10 +331,11 @@ class Store:
 
     # models
 
-    def lead(self, role: str) -> AbstractContextManager[bool]:
-        """Try to be the only one in a role; the context is true where nobody else is, for as long as it lasts.
+    def lead(self, role: str) -> AbstractContextManager[Lead]:
+        """Try to be the only one in a role; the context is true where nobody else is.
 
-        Ends with the process, however that ends.
+        It ends with the process, however that ends, and on PostgreSQL with the connection: ask `held()` of it
+        before what only one may do.
         """
         return self._db.lead(role)
 
@@ -343,7 +345,7 @@ class Store:
         return self._db.write(lambda conn: versions.start(conn, labels_used, head, backbone_key, now))
 
     def finish_model(self, version: int, metrics: Mapping[str, Any]) -> Model:
-        """Note that a model is ready."""
+        """Note that a model is ready; what older ones consisted of is forgotten."""
         return self._db.write(lambda conn: versions.finish(conn, version, metrics))
 
     def fail_model(self, version: int, error: str) -> Model:
@@ -361,7 +363,7 @@ class Store:
             return versions.newest(conn)
 
     def keep_artifact(self, version: int, content: bytes) -> None:
-        """Store what a model consists of; only the newest few are kept."""
+        """Store what a model consists of; of ready models only the newest few keep it."""
         self._db.write(lambda conn: versions.keep(conn, version, content))
 
     def artifact(self, version: int) -> bytes | None:

@@ -21,10 +21,14 @@ from vizsla.store.records import Change
 from vizsla.store.schema import annotators, images, labels
 
 _CHUNK = 500
+_HANDED_BACK = 100  # of a large batch the rest is claimed like any other image
 
 
 def undo(conn: Connection, annotator_id: int, key: UUID, now: datetime, until: datetime) -> Change:
-    """Take back the newest answer and lease its image to the annotator again, to be shown first."""
+    """Take back the newest answer and lease its image to the annotator again, to be shown first.
+
+    Of a batch the oldest few images are leased.
+    """
     _hold(conn, annotator_id)
     done = _of_key(conn, key)
     if done:
@@ -37,9 +41,9 @@ def undo(conn: Connection, annotator_id: int, key: UUID, now: datetime, until: d
         answers.append(
             conn, [{**copy, **blank, "undoes": row.id} for copy, row in zip(copies, taken, strict=True)]
         )
-        answers.stand(conn, {row.image_id: _left(conn, row.image_id) for row in taken})
+        answers.stand(conn, _left(conn, [row.image_id for row in taken]))
         queue.renew(conn, annotator_id, now, until)
-        queue.hand_back(conn, annotator_id, reversed(taken), now, until)
+        queue.hand_back(conn, annotator_id, taken[:_HANDED_BACK], now, until)
     return _change(conn, [row.id for row in taken])
 
 
@@ -133,18 +137,19 @@ def _copies(rows: Sequence[Row[Any]], key: UUID, now: datetime, saved: int) -> l
     return copies
 
 
-def _left(conn: Connection, image_id: int) -> tuple[str, int | None, int | None]:
-    """Status, class and label that stand for an image, found in its history."""
+def _left(conn: Connection, image_ids: list[int]) -> dict[int, tuple[str, int | None, int | None]]:
+    """Status, class and label that stand for images, found in their history."""
     void = labels.alias()
     query = (
-        select(labels.c.status, labels.c.class_id, labels.c.id)
-        .where(labels.c.image_id == image_id, labels.c.status != "undone")
-        .where(~exists().where(void.c.undoes == labels.c.id))
-        .order_by(labels.c.id.desc())
-        .limit(1)
+        select(labels.c.image_id, labels.c.status, labels.c.class_id, labels.c.id)
+        .where(labels.c.status != "undone", ~exists().where(void.c.undoes == labels.c.id))
+        .order_by(labels.c.id)
     )
-    row = conn.execute(query).first()
-    return (row.status, row.class_id, row.id) if row else ("unlabelled", None, None)
+    left: dict[int, tuple[str, int | None, int | None]] = dict.fromkeys(image_ids, ("unlabelled", None, None))
+    for chunk in batched(image_ids, _CHUNK):
+        for row in conn.execute(query.where(labels.c.image_id.in_(chunk))):
+            left[row.image_id] = (row.status, row.class_id, row.id)
+    return left
 
 
 def _change(conn: Connection, label_ids: list[int]) -> Change:

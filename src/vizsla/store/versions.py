@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from vizsla.errors import UnknownName
 from vizsla.store.records import Model
-from vizsla.store.schema import artifacts, models
+from vizsla.store.schema import artifacts, legible, models
 
 _KEPT = 3  # trained heads of a few megabytes each
 
@@ -31,19 +31,23 @@ def start(conn: Connection, labels_used: int, head: str, backbone_key: str, now:
 
 
 def finish(conn: Connection, version: int, metrics: Mapping[str, Any]) -> Model:
-    """Note that a model is ready."""
-    return _end(conn, version, {"state": "ready", "metrics": dict(metrics)})
+    """Note that a model is ready, and forget what all but the newest few ready ones consisted of."""
+    done = _end(conn, version, {"state": "ready", "metrics": dict(metrics)})
+    ready = select(models.c.version).where(models.c.state == "ready")
+    kept = ready.order_by(models.c.version.desc()).limit(_KEPT)
+    old = (artifacts.c.version < version, artifacts.c.version.not_in(kept))
+    conn.execute(delete(artifacts).where(*old))
+    return done
 
 
 def fail(conn: Connection, version: int, error: str) -> Model:
     """Note why a model came to nothing."""
-    return _end(conn, version, {"state": "failed", "error": error})
+    return _end(conn, version, {"state": "failed", "error": legible(error).replace("\0", "\ufffd")})
 
 
 def keep(conn: Connection, version: int, content: bytes) -> None:
-    """Store what a model consists of, and forget all but the newest few."""
+    """Store what a model consists of."""
     conn.execute(insert(artifacts).values(version=version, content=content))
-    conn.execute(delete(artifacts).where(artifacts.c.version <= version - _KEPT))
 
 
 def content(conn: Connection, version: int) -> bytes | None:

@@ -13,7 +13,7 @@ from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption, BadWeights, VizslaError
 from vizsla.models.backbones import load_backbone
 from vizsla.models.embed import embed
-from vizsla.project import Project
+from vizsla.project import ANSWERED, Project
 from vizsla.store import Model
 from vizsla.store.overview import TRAINING
 from vizsla.training.bundle import Bundle
@@ -36,9 +36,9 @@ def train_now(project: Project, progress: Progress | None = None) -> Model:
             while trainer.step():
                 _report(project, progress)
         else:
-            project.ask_for_training()
-            time.sleep(2 * _POLL_SECONDS)
-            while _report(project, progress) in ("embedding", "training"):
+            request = project.ask_for_training()
+            while project.store.setting(ANSWERED) != request:
+                _report(project, progress)
                 time.sleep(_POLL_SECONDS)
     said = project.store.setting(TRAINING) or {}
     if said.get("state") == "failed":
@@ -48,11 +48,10 @@ def train_now(project: Project, progress: Progress | None = None) -> Model:
     return model
 
 
-def _report(project: Project, progress: Progress | None) -> str:
+def _report(project: Project, progress: Progress | None) -> None:
     said = project.store.setting(TRAINING) or {}
     if progress and said.get("state") == "embedding" and said.get("total"):
         progress(said["done"], said["total"])
-    return str(said.get("state"))
 
 
 def predict_folder(model: str, directory: Path, progress: Progress | None = None) -> str:

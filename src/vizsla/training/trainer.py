@@ -262,6 +262,7 @@ class Trainer:
     def _fail(self, error: Exception) -> None:
         self._failed_at = self.store.pulse().label_id
         self._judged, self._said = None, {}
+        self._answer(self.store.setting(REQUEST))  # or it would be tried again at once, for ever
         self._say("failed", error=_reason(error))
 
 

@@ -20,7 +20,7 @@ def work(project: Project, stop: threading.Event) -> None:
         with project.store.lead("trainer") as leading:
             if leading:
                 trainer = Trainer(project)
-                while not stop.is_set():
+                while leading.held() and not stop.is_set():
                     if not trainer.step():
                         stop.wait(_IDLE_SECONDS)
         stop.wait(_QUEUE_SECONDS)

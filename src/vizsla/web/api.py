@@ -353,11 +353,17 @@ def train(me: Me, project: ThisProject) -> wire.State:
 @router.get("/events", response_class=EventSourceResponse)
 async def events(request: Request, watch: ThisWatch, who: Visitor) -> AsyncIterator[ServerSentEvent]:
     """What changes, as it changes."""
-    project: Project = request.app.state.project
     yield ServerSentEvent(comment="hello", retry=1000)
+    await asyncio.to_thread(_renew, request)
     async for news in watch.listen(request.state.token):
-        data = await asyncio.to_thread(state.news, project, watch, news.event)
-        yield ServerSentEvent(data=data, event=news.event)
+        yield ServerSentEvent(data=news.data, event=news.event)
+
+
+def _renew(request: Request) -> None:
+    """Prolong the leases of someone whose stream begins, perhaps after another server lost it."""
+    store: Store = request.app.state.project.store
+    if one := store.who(request.state.token):
+        store.renew(one.id)
 
 
 _FILES = sorted({"application/octet-stream"} | {kind.media_type for kind in interop.formats.values()})

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from vizsla.errors import NoLabel, UnknownName, UnreadableImage, UserError, VizslaError
 from vizsla.project import Project
-from vizsla.web import wire
+from vizsla.web import state, wire
 from vizsla.web.api import router
-from vizsla.web.door import Door, Guard
+from vizsla.web.door import Door, Guard, is_token, set_cookie
 from vizsla.web.pictures import Gone, Pictures, Replaced
 from vizsla.web.watch import Watch
 
@@ -37,7 +37,7 @@ _STATUS: list[tuple[type[VizslaError], int]] = [
 def create_app(project: Project, door: Door | None = None) -> FastAPI:
     """The page and the API of one project. The folder is scanned once the server runs."""
     pictures = Pictures(project)
-    watch = Watch(project, pictures)
+    watch = Watch(project, pictures, state.news)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -57,7 +57,7 @@ def create_app(project: Project, door: Door | None = None) -> FastAPI:
     app.state.project, app.state.watch, app.state.pictures = project, watch, pictures
     app.state.door = door or Door()
     app.include_router(router)
-    app.add_middleware(Guard, door=app.state.door)
+    app.add_middleware(Guard, door=app.state.door, store=project.store)
     app.add_exception_handler(VizslaError, _explain)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
@@ -68,7 +68,9 @@ def create_app(project: Project, door: Door | None = None) -> FastAPI:
         return wire.Health(version=metadata.version("vizsla"))
 
     @app.get("/", include_in_schema=False)
-    def page() -> FileResponse:
+    def page(token: str | None = None) -> Response:
+        if token and is_token(token) and project.store.who(token):
+            return RedirectResponse("/", 303, {"Set-Cookie": set_cookie(app.state.door, token)})
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
     app.mount("/static", _Fresh(directory=STATIC, check_dir=False), name="static")

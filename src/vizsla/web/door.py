@@ -6,18 +6,19 @@ call needs a token. Other web pages in the same browser get nothing: their `Host
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import ipaddress
 import re
 import secrets
 import socket
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
+from functools import cache
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
-from starlette.datastructures import Headers, MutableHeaders, QueryParams
-from starlette.responses import JSONResponse, RedirectResponse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vizsla.store import Annotator, Store
@@ -26,6 +27,11 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{20,100}")
 _YEAR = 365 * 24 * 3600
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_LARGEST_BODY = 8 * 2**20
+
+NO_TOKEN = (
+    "no annotator has this token. Ask for one (vizsla users add NAME) and open the page with /?token=TOKEN."
+)
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -62,25 +68,26 @@ class Door:
         return self.needs_token and (_is_address(name) or name in _own_names())
 
 
-def cookie_name(address: str) -> str:
+def cookie_name(mark: str) -> str:
     """A cookie of its own for each project: browsers share cookies among the ports of a host."""
-    return f"vizsla-{hashlib.sha256(address.encode(errors='replace')).hexdigest()[:8]}"
+    return f"vizsla-{mark[:8]}"
 
 
 class Guard:
     """What every request passes, before any route sees it."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
+    def __init__(self, app: ASGIApp, door: Door, store: Store) -> None:
         self.app = app
         self.door = door
+        self.store = store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refusal = self._refusal(scope, headers)
         token = token_of(headers, self.door)
+        refusal = self._refusal(scope, headers) or await self._stranger(scope["path"], token)
         fresh = None
         if token is None and not self.door.needs_token and scope["path"] != "/healthz":
             fresh = token = secrets.token_urlsafe(32)
@@ -97,7 +104,14 @@ class Guard:
 
         await (refusal or self.app)(scope, receive, guarded)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | RedirectResponse | None:
+    async def _stranger(self, path: str, token: str | None) -> JSONResponse | None:
+        """Off loopback nothing is read of who has no token."""
+        if not self.door.needs_token or not path.startswith("/api/"):
+            return None
+        known = None if token is None else await asyncio.to_thread(self.store.who, token)
+        return None if known else _problem(401, NO_TOKEN, {"WWW-Authenticate": "Bearer"})
+
+    def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         host = headers.get("host", "")
         if not self.door.knows(host):
             return _problem(
@@ -105,13 +119,14 @@ class Guard:
             )
         origin = headers.get("origin")
         if scope["method"] not in _SAFE:
-            if origin is not None and _bare(origin.partition("://")[2]) != _bare(host):
+            if origin is not None and origin.partition("://")[2].lower() != host.lower():  # ports count, too
                 return _problem(403, f"a page of {origin} may not write here.")
             if self.door.read_only:
                 return _problem(403, "this server only shows: it was started with --read-only.")
-        token = QueryParams(scope.get("query_string", b"")).get("token")
-        if scope["path"] == "/" and token and _TOKEN.fullmatch(token):
-            return RedirectResponse("/", 303, {"Set-Cookie": set_cookie(self.door, token)})
+        if int_of(headers.get("content-length")) > _LARGEST_BODY:
+            return _problem(
+                413, f"a body of more than {_LARGEST_BODY:,} bytes is too large. Send it in parts."
+            )
         return None
 
 
@@ -124,11 +139,14 @@ def token_of(headers: Headers, door: Door) -> str | None:
     scheme, _, given = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and given:
         return given.strip()
-    try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(door.cookie)
-    except CookieError:
-        return None
-    return morsel.value if morsel and _TOKEN.fullmatch(morsel.value) else None
+    # Not http.cookies: it gives up at the first odd cookie, and those of all ports of a host come along.
+    cookie = cookie_parser(headers.get("cookie", "")).get(door.cookie, "")
+    return cookie if is_token(cookie) else None
+
+
+def is_token(text: str) -> bool:
+    """Whether it may be a token at all."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def annotator(request: Request) -> Annotator:
@@ -139,11 +157,7 @@ def annotator(request: Request) -> Annotator:
     if token is not None and (one := store.who(token)):
         return one
     if door.needs_token or request.headers.get("authorization"):
-        raise HTTPException(
-            401,
-            "no annotator has this token. Ask for one (vizsla users add NAME) and open the page with /?token=TOKEN.",
-            {"WWW-Authenticate": "Bearer"},
-        )
+        raise HTTPException(401, NO_TOKEN, {"WWW-Authenticate": "Bearer"})
     assert token is not None  # the guard has made one
     return store.newcomer(door.newcomer, token)
 
@@ -161,8 +175,13 @@ Me = Annotated[Annotator, Depends(annotator)]
 Visitor = Annotated[str, Depends(visitor)]
 
 
-def _problem(status: int, detail: str) -> JSONResponse:
-    return JSONResponse({"detail": detail}, status)
+def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status, headers)
+
+
+def int_of(text: str | None) -> int:
+    """A number from a header; 0 where there is none."""
+    return int(text) if text and text.isascii() and text.isdecimal() else 0
 
 
 def _bare(host: str) -> str:
@@ -181,5 +200,7 @@ def _is_address(name: str) -> bool:
     return True
 
 
+@cache
 def _own_names() -> set[str]:
+    """What this machine is called; asked once, for a resolver may be slow."""
     return {socket.gethostname().lower(), socket.getfqdn().lower()}

@@ -55,10 +55,8 @@ class Pictures:
         self._lock = threading.Lock()
 
     def mark(self, image_id: int) -> str:
-        """What a URL carries so that a browser may keep the picture for good: an id is only ours, a content is not."""
-        return hashlib.sha256(
-            f"{self.project.address}|{self.project.images}|{image_id}".encode(errors="replace")
-        ).hexdigest()[:10]
+        """What a URL carries so that a browser may keep the picture for good: other projects have this id, too."""
+        return hashlib.sha256(f"{self.project.mark}|{image_id}".encode()).hexdigest()[:10]
 
     def url(self, image_id: int) -> str:
         """Where a browser finds the picture."""

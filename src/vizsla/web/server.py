@@ -48,7 +48,9 @@ def bind(host: str, port: int | None) -> socket.socket:
 
 def address_of(listener: socket.socket, host: str) -> str:
     """What to type into a browser."""
-    shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host
+    shown = (
+        "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else f"[{host}]" if ":" in host else host
+    )
     return f"http://{shown}:{listener.getsockname()[1]}/"
 
 

@@ -38,8 +38,8 @@ def project(project: Project, watch: Watch, who: str, *, read_only: bool) -> wir
         checks=wire.ChecksOut(done=now.checks, needed=monitor.CHECKS_TO_SHOW),
         training=training(project, watch, now),
         advice=_advice(now),
-        notice=watch.notice,
-        guidelines=settings.guidelines,
+        notice=wire.readable(watch.notice) or None,
+        guidelines=wire.readable(settings.guidelines),
         annotator=who,
         read_only=read_only,
         strategy=settings.strategy,
@@ -76,8 +76,8 @@ def training(project: Project, watch: Watch, now: Standing) -> wire.Training:
     left = now.labels_to_next
     state, done, total, error = said.get("state"), said.get("done"), said.get("total"), said.get("error")
     if state == "failed":
-        text = f"training failed: {error}"
-        return wire.Training(state="failed", text=text, labels_to_next=left, error=error)
+        text = f"training failed: {wire.readable(error)}"
+        return wire.Training(state="failed", text=text, labels_to_next=left, error=wire.readable(error))
     if state == "training":
         return wire.Training(state="training", text="training… keep labelling", labels_to_next=left)
     if watch.scanning:

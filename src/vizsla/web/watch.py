@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from vizsla.errors import VizslaError
@@ -17,6 +18,7 @@ from vizsla.web.pictures import Pictures
 _log = logging.getLogger("vizsla")
 
 PULSE_SECONDS = 0.2
+_REST_SECONDS = 2.0  # after something went wrong
 LEAVE_SECONDS = 6.0  # a page that is loaded again within this time finds its images still leased
 
 
@@ -25,6 +27,7 @@ class News:
     """Something that browsers should know."""
 
     event: str
+    data: Any
 
 
 @dataclass(eq=False)
@@ -33,6 +36,8 @@ class Watch:
 
     project: Project
     pictures: Pictures
+    tell: Callable[[Project, Watch, str], Any]
+    """What goes with an event; found once, however many browsers listen."""
     scanning: bool = False
     notice: str | None = None
     """What is wrong with the image folder."""
@@ -78,12 +83,14 @@ class Watch:
         while True:
             try:
                 now = await asyncio.to_thread(self._look), self.scanning, self.notice
-                for event in _changes(was, now):
+                for event in _changes(was, now) if self._listeners else []:
+                    news = News(event, await asyncio.to_thread(self.tell, self.project, self, event))
                     for queue in self._listeners:
-                        queue.put_nowait(News(event))
+                        queue.put_nowait(news)
                 was = now
-            except VizslaError as error:
-                _log.warning("%s", error)
+            except Exception as error:  # a database that restarts, say: the heart beats on
+                _log.warning("no news for now: %s", error)
+                await asyncio.sleep(_REST_SECONDS)
             await asyncio.sleep(PULSE_SECONDS)
 
     def _look(self) -> Pulse:
@@ -104,17 +111,18 @@ class Watch:
         finally:
             self._listeners.discard(queue)
             self._present[token] -= 1
-            task = asyncio.get_running_loop().create_task(self._leave(token))
+            task = asyncio.get_running_loop().create_task(self._leave(token, datetime.now(UTC)))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
-    async def _leave(self, token: str) -> None:
+    async def _leave(self, token: str, since: datetime) -> None:
+        """Free what they held, unless they are here again, or active through another server."""
         await asyncio.sleep(LEAVE_SECONDS)
         if self._present.get(token):
             return  # loaded anew meanwhile, or open in another tab
         self._present.pop(token, None)
         if one := await asyncio.to_thread(self.project.store.who, token):
-            await asyncio.to_thread(self.project.store.release, one.id)
+            await asyncio.to_thread(self.project.store.release, one.id, idle_since=since)
 
 
 def _changes(was: tuple[Pulse, bool, str | None] | None, now: tuple[Pulse, bool, str | None]) -> list[str]:

@@ -25,8 +25,8 @@ def _whole(value: object) -> object:
 
 
 def readable(file_name: str | None) -> str:
-    """A file name that every JSON reader takes; odd bytes become question marks."""
-    return (file_name or "").encode(errors="surrogateescape").decode(errors="replace")
+    """A file name, or other text from outside, that every JSON reader takes: odd bytes become replacement marks."""
+    return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in file_name or "")
 
 
 Text = Annotated[str, Field(max_length=500), AfterValidator(_encodable)]

@@ -9,10 +9,16 @@ import { counted } from './format.js'
  * @param {{title: string, onClose: () => void, children?: any}} props */
 export function Dialog({ title, onClose, children }) {
   const element = useRef(/** @type {HTMLDialogElement|null} */ (null))
-  useLayoutEffect(() => element.current?.showModal(), [])
+  useLayoutEffect(() => {
+    element.current?.showModal()
+    // Into the first field, or to the whole; the browser's choice, the button that closes, invites a slip.
+    const field = element.current?.querySelector('input:not([type=checkbox])')
+    const first = field instanceof HTMLElement ? field : element.current
+    first?.focus()
+  }, [])
   const onClick = (/** @type {MouseEvent} */ event) => event.target === element.current && onClose()
   return html`
-    <dialog ref=${element} autofocus aria-label=${title} onClose=${onClose} onClick=${onClick}>
+    <dialog ref=${element} tabindex="-1" aria-label=${title} onClose=${onClose} onClick=${onClick}>
       <div class="dialog">
         <header><h2>${title}</h2><button type="button" aria-label="Close" onClick=${onClose}>✕</button></header>
         ${children}
