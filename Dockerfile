@@ -3,6 +3,10 @@
 # docker run -p 8888:8888 vizsla notebook    Jupyter with the notebook; open the link with the token that it prints
 # docker run vizsla compare --help           any other command of vizsla
 #
+# The labelling page on a folder of yours; a container is not loopback, so you need a token, made once:
+# docker run -v "$PWD/photos:/photos" -p 8050:8050 --name label vizsla serve /photos --host 0.0.0.0 --port 8050
+# docker exec label vizsla users add me --project /photos/.vizsla     then open localhost:8050/?token=TOKEN
+#
 # To keep what is written, and to read your own images, mount a folder as yourself:
 # docker run --user "$(id -u)" -v "$PWD:/home/vizsla/here" vizsla demo --out here/vizsla-demo
 FROM python:3.11-slim
@@ -23,6 +27,6 @@ RUN python -c 'import matplotlib.pyplot; from vizsla.data.samples import digits_
     && chown -R vizsla . && chmod -R a+rwX .
 USER vizsla
 
-EXPOSE 8888
+EXPOSE 8050 8888
 ENTRYPOINT ["entrypoint"]
 CMD ["demo"]

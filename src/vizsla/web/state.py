@@ -23,6 +23,7 @@ def project(project: Project, watch: Watch, who: str, *, read_only: bool) -> wir
     now, settings = standing(project), project.settings
     counts = now.counts
     return wire.ProjectOut(
+        id=project.mark,
         name=wire.readable(project.name),
         version=metadata.version("vizsla"),
         classes=classes(project.store, counts.classes),

@@ -129,6 +129,8 @@ class Advice(BaseModel):
 
 
 class ProjectOut(BaseModel):
+    id: str
+    """What no other project has, whatever their names."""
     name: str
     version: str
     classes: list[ClassOut]

@@ -10,7 +10,7 @@
  *   error: string|null}} Training
  * @typedef {{text: string, stop: boolean}} Advice
  * @typedef {{total: number, unlabelled: number, labelled: number, skipped: number, flagged: number}} Counts
- * @typedef {{name: string, version: string, classes: Class[], counts: Counts, model: Model|null,
+ * @typedef {{id: string, name: string, version: string, classes: Class[], counts: Counts, model: Model|null,
  *   accuracy: Accuracy|null, checks: {done: number, needed: number}, training: Training, advice: Advice|null,
  *   notice: string|null, guidelines: string, annotator: string, read_only: boolean, strategy: string}} Project
  * @typedef {{item_id: number, lease_id: string|null, image_url: string, file_name: string,

@@ -105,7 +105,7 @@ async function start() {
   }
   const { labelled, skipped, flagged } = project.counts
   store.set({ phase: 'ready', saved: labelled + skipped + flagged })
-  session = createSession(store, { storage: localStorage, projectName: project.name, signIn })
+  session = createSession(store, { storage: localStorage, projectId: project.id, signIn })
   session.start()
   live.open()
   draw()

@@ -21,13 +21,13 @@ const RECENT = 20
 /** Slides of the last answers are kept, so that an undo shows its image at once. */
 const TRAIL = 8
 
-/** @param {Store} store @param {{storage: Storage, projectName: string, signIn: () => void}} options */
-export function createSession(store, { storage, projectName, signIn }) {
+/** @param {Store} store @param {{storage: Storage, projectId: string, signIn: () => void}} options */
+export function createSession(store, { storage, projectId, signIn }) {
   /** @type {Slide[]} */
   let trail = []
 
   const outbox = createOutbox({
-    project: projectName,
+    project: projectId,
     storage,
     send: api.postAnswers,
     onAck: acknowledged,

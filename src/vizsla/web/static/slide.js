@@ -16,7 +16,7 @@ const RETRY_MS = 1500
 /** @param {Item} item @param {(slide: Slide) => void} onChange @returns {Slide} */
 export function makeSlide(item, onChange) {
   const image = new Image()
-  image.alt = item.file_name
+  image.alt = `image ${item.item_id}, to be labelled` // not its name, which may tell the class
   image.draggable = false
   image.decoding = 'sync' // it was decoded ahead; 'async' would paint one empty frame first
   /** @type {Slide} */
