@@ -358,6 +358,7 @@ def record(project, labels, *, accuracy, kappa, chance, gain):
             },
             "kappa": kappa,
             "predicted_classes": 3,
+            "label_id": 0,
             "forecast": {
                 "labels_for_one_point": gain,
                 "low": gain and gain // 2,
