@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 import urllib.request
@@ -22,6 +23,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from vizsla.project import Project
 from vizsla.store import Store
 from vizsla.store.schema import metadata
 from vizsla.testing import TOY_BACKBONE, toy_images
@@ -70,6 +72,38 @@ def photos(tmp_path: Path) -> Path:
 def breeds(tmp_path: Path) -> Path:
     """Class folders of three classes with 100 toys each."""
     return toy_images(tmp_path / "breeds", per_class=100)
+
+
+@pytest.fixture
+def brittle(tmp_path: Path) -> tuple[str, Path]:
+    """Name of a backbone that crashes while a file is there, and that file."""
+    crash = tmp_path / "crash"
+    (tmp_path / "brittle.py").write_text(
+        textwrap.dedent(f"""
+        from pathlib import Path
+        from vizsla.testing import ToyNetwork, toy_backbone
+
+        class Brittle(ToyNetwork):
+            def forward(self, pixels):
+                if Path({str(crash)!r}).exists():
+                    raise RuntimeError("the network caught fire")
+                return super().forward(pixels)
+
+        def make():
+            return Brittle(), toy_backbone()[1]
+        """)
+    )
+    return f"module:{tmp_path / 'brittle.py'}:make", crash
+
+
+@pytest.fixture
+def project(tmp_path: Path, photos: Path) -> Iterator[Project]:
+    """Sixty photos, three classes, nothing labelled, scanned."""
+    with Project.open(tmp_path / "project", photos) as opened:
+        opened.change(backbone=TOY_BACKBONE)
+        opened.add_classes(["blue", "green", "red"])
+        opened.scan()
+        yield opened
 
 
 # databases

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vizsla import monitor
+from vizsla.advice import Advice, Forecast, Reason, Snapshot, advise, reasons
 from vizsla.project import Project
 from vizsla.store import Counts, Model, Store
 
@@ -36,8 +37,8 @@ class Standing:
     checks: int
     labels_to_next: int
     """Labels until the next model is due."""
-    advice: monitor.Advice | None
-    reasons: tuple[monitor.Reason, ...]
+    advice: Advice | None
+    reasons: tuple[Reason, ...]
 
 
 def standing(project: Project) -> Standing:
@@ -47,13 +48,15 @@ def standing(project: Project) -> Standing:
     serving = next((m for m in models if ranking and m.version == ranking.model_version), None)
     past = snapshots(models)
     measured = past[-1].accuracy if past else None
-    outlook = monitor.Forecast(**serving.metrics["forecast"]) if serving and serving.metrics else None
-    plan = {
-        "target": settings.target,
-        "budget": settings.budget,
-        "unlabelled": counts.unlabelled,
-        "labels": counts.labelled,
-    }
+    outlook = Forecast(**serving.metrics["forecast"]) if serving and serving.metrics else None
+    rules = reasons(
+        past,
+        outlook,
+        target=settings.target,
+        budget=settings.budget,
+        unlabelled=counts.unlabelled,
+        labels=counts.labelled,
+    )
     ready = [model for model in models if model.state == "ready"]
     last = ready[-1] if ready else None
     needed = labels_needed(last.labels_used if last else 0)
@@ -64,15 +67,15 @@ def standing(project: Project) -> Standing:
         accuracy=measured if measured and measured.checks >= monitor.CHECKS_TO_SHOW else None,
         checks=measured.checks if measured else 0,
         labels_to_next=max(0, needed - news(store, last)),
-        advice=monitor.advise(past, outlook, **plan) if begun else None,  # type: ignore[arg-type]
-        reasons=tuple(monitor.reasons(past, outlook, **plan)),  # type: ignore[arg-type]
+        advice=advise(rules, past, outlook, settings.target) if begun else None,
+        reasons=tuple(rules),
     )
 
 
-def snapshots(models: Sequence[Model]) -> list[monitor.Snapshot]:
-    """What `monitor` wants to know of the models that became ready."""
+def snapshots(models: Sequence[Model]) -> list[Snapshot]:
+    """What `advice` wants to know of the models that became ready."""
     return [
-        monitor.Snapshot(
+        Snapshot(
             model.labels_used,
             accuracy_of(model),
             model.metrics.get("kappa"),

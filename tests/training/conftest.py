@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from vizsla.project import Project
 from vizsla.store import Answer, Item
-from vizsla.testing import TOY_BACKBONE
 from vizsla.training.trainer import Trainer
 
 
 def truth(file_name: str) -> str:
     """Photos are called NUMBER-CLASS.png."""
     return file_name.rpartition("-")[2].partition(".")[0]
-
-
-@pytest.fixture
-def project(tmp_path: Path, photos: Path) -> Iterator[Project]:
-    with Project.open(tmp_path / "project", photos) as opened:
-        opened.change(backbone=TOY_BACKBONE)
-        opened.add_classes(["blue", "green", "red"])
-        opened.scan()
-        yield opened
 
 
 @pytest.fixture

@@ -142,25 +142,10 @@ def test_held_out_probabilities_of_separable_classes_are_right():
 
 
 def test_a_failed_training_keeps_the_old_model_says_why_and_can_be_tried_again(
-    project, label, settle, tmp_path
+    project, label, settle, brittle
 ):
-    crash = tmp_path / "crash"
-    (tmp_path / "brittle.py").write_text(
-        textwrap.dedent(f"""
-        from pathlib import Path
-        from vizsla.testing import ToyNetwork, toy_backbone
-
-        class Brittle(ToyNetwork):
-            def forward(self, pixels):
-                if Path({str(crash)!r}).exists():
-                    raise RuntimeError("the network caught fire")
-                return super().forward(pixels)
-
-        def make():
-            return Brittle(), toy_backbone()[1]
-        """)
-    )
-    project.change(backbone=f"module:{tmp_path / 'brittle.py'}:make")
+    backbone, crash = brittle
+    project.change(backbone=backbone)
     trainer = Trainer(project)
     settle(trainer)
     label(10)

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
 
 from vizsla.project import Project
-from vizsla.testing import TOY_BACKBONE
 from vizsla.web.app import create_app
 from vizsla.web.door import Door
-
-
-@pytest.fixture
-def project(tmp_path: Path, photos: Path) -> Iterator[Project]:
-    """Sixty photos, three classes, nothing labelled, scanned."""
-    with Project.open(tmp_path / "project", photos) as opened:
-        opened.change(backbone=TOY_BACKBONE)
-        opened.add_classes(["blue", "green", "red"])
-        opened.scan()
-        yield opened
 
 
 @pytest.fixture

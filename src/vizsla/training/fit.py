@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
-from vizsla import monitor
+from vizsla import advice, monitor
 from vizsla.models.heads import LogisticHead
 from vizsla.store import Ranked
 from vizsla.strategy.base import View, strategies
@@ -212,14 +212,14 @@ def find_clusters(coordinates: Float[np.ndarray, "n r"], k: int, *, seed: int = 
     return number[found]
 
 
-def forecast(rows: Rows, fitted: Fitted, found: Checks, *, seed: int = 0) -> monitor.Forecast:
+def forecast(rows: Rows, fitted: Fitted, found: Checks, *, seed: int = 0) -> advice.Forecast:
     """What more labels would bring, from heads on nested parts of today's labels, all asked the same checks.
 
     The labels of the checks themselves are left out of every part.
     """
     trained = np.setdiff1d(fitted.labelled, found.rows)
     if len(found.rows) < monitor.CHECKS_TO_FORECAST or len(trained) < 2 * len(fitted.bundle.classes):
-        return monitor.Forecast()
+        return advice.Forecast()
     label_of = np.full(len(rows.ids), -1)
     label_of[fitted.labelled] = fitted.labels
     order = np.random.default_rng(seed).permutation(trained)
@@ -229,7 +229,7 @@ def forecast(rows: Rows, fitted: Fitted, found: Checks, *, seed: int = 0) -> mon
         part = order[:size]
         head = _head(rows.coordinates[part], label_of[part], len(fitted.bundle.classes))
         right.append(head.predict(rows.coordinates[found.rows]).argmax(axis=1) == label_of[found.rows])
-    return monitor.forecast(sizes, np.array(right))
+    return advice.forecast(sizes, np.array(right))
 
 
 def confusion(fitted: Fitted) -> dict[str, object]:

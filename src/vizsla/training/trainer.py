@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from vizsla import monitor
+from vizsla import advice
 from vizsla.errors import VizslaError
 from vizsla.models.backbones import load_backbone
 from vizsla.models.embed import vector_store
@@ -197,9 +197,9 @@ class Trainer:
         ]
         past = snapshots(self.store.models())
         agreed = None
-        if before is not None and monitor.comparison_due(past, len(answers.label_of)):
+        if before is not None and advice.comparison_due(past, len(answers.label_of)):
             then = np.array(before.classes)[before.predict(rows.vectors[fixed]).argmax(axis=1)]
-            agreed = monitor.kappa(then, now)
+            agreed = advice.kappa(then, now)
         return {
             "accuracy": asdict(measured) if measured else None,
             "open_checks": len(found.open),

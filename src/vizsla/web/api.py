@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -235,44 +236,36 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/images/{image_id}", response_class=Response, responses=_PICTURE, dependencies=[Looking])
-def image(
-    image_id: ImageId,
-    store: ThisStore,
-    pictures: ThePictures,
-    v: wire.Text | None = None,
-    if_none_match: Annotated[str | None, Header()] = None,
-) -> Response:
-    """A picture, upright and at most 1600 px wide and high."""
-    return _picture(image_id, "screen", store, pictures, v, if_none_match)
+def _picture_of(size: Size) -> Callable[..., Response]:
+    """The call that answers with a picture of that size."""
+
+    def picture(
+        image_id: ImageId,
+        store: ThisStore,
+        pictures: ThePictures,
+        v: wire.Text | None = None,
+        if_none_match: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        image = store.image(image_id)
+        tag = pictures.tag(image, size)
+        lasting = v == pictures.mark(image_id)
+        headers = {
+            "ETag": tag,
+            "Cache-Control": "private, max-age=31536000, immutable" if lasting else "private, no-cache",
+        }
+        if if_none_match is not None and tag in if_none_match:
+            return Response(status_code=304, headers=headers)
+        found = pictures.get(image, size)
+        return Response(found.content, media_type=found.media_type, headers=headers)
+
+    return picture
 
 
-@router.get("/images/{image_id}/thumb", response_class=Response, responses=_PICTURE, dependencies=[Looking])
-def thumb(
-    image_id: ImageId,
-    store: ThisStore,
-    pictures: ThePictures,
-    v: wire.Text | None = None,
-    if_none_match: Annotated[str | None, Header()] = None,
-) -> Response:
-    """A picture of at most 256 px."""
-    return _picture(image_id, "thumb", store, pictures, v, if_none_match)
-
-
-def _picture(
-    image_id: int, size: Size, store: Store, pictures: Pictures, mark: str | None, known: str | None
-) -> Response:
-    image = store.image(image_id)
-    tag = pictures.tag(image, size)
-    lasting = mark == pictures.mark(image_id)
-    headers = {
-        "ETag": tag,
-        "Cache-Control": "private, max-age=31536000, immutable" if lasting else "private, no-cache",
-    }
-    if known is not None and tag in known:
-        return Response(status_code=304, headers=headers)
-    found = pictures.get(image, size)
-    return Response(found.content, media_type=found.media_type, headers=headers)
+_asked = partial(router.get, response_class=Response, responses=_PICTURE, dependencies=[Looking])
+_asked("/images/{image_id}", description="A picture, upright and at most 1600 px wide and high.")(
+    _picture_of("screen")
+)
+_asked("/images/{image_id}/thumb", description="A picture of at most 256 px.")(_picture_of("thumb"))
 
 
 # overviews
