@@ -45,8 +45,10 @@ def test_random_checks_are_in_no_part_of_the_grid_until_they_are_answered(store:
     store.publish_ranking(None, rows)
     assert shown(store, "class", "cat") == shown(store, "cluster", "7") == [a]
     assert shown(store, "status", "unlabelled") == [a, c]
+    assert [group.count for group in store.groups("status")] == [2, 0, 0, 0]
     store.label(store.annotator("me").id, Answer(b, "cat"))
     assert shown(store, "status", "labelled") == [b]
+    assert [group.count for group in store.groups("status")] == [2, 1, 0, 0]
     store.publish_ranking(None, [])
     store.undo(store.annotator("me").id)
     assert shown(store, "status", "unlabelled") == [a, b, c], "no check of the ranking that counts now"

@@ -185,3 +185,34 @@ def test_four_processes_serve_no_image_twice_and_leave_none_out(address: str, fi
     served = Counter(int(line) for worker in workers for line in worker.communicate()[0].split())
     assert [worker.returncode for worker in workers] == [0] * 4
     assert served == Counter(ids)
+
+
+def test_a_skipped_random_check_is_asked_once_more_after_all_others(store: Store, fill: Fill) -> None:
+    a, b, c = fill(3)
+    model = store.start_model(20, "logistic", "lite0")
+    check = Ranked(a, 0.0, "random check", audit=True)
+    store.publish_ranking(model.version, [check, Ranked(b, 1.0, "unsure"), Ranked(c, 0.5, "unsure")])
+    me = store.annotator("me").id
+    assert order(store, me, 3) == [a, b, c]
+    store.label(me, Answer(a, status="skipped"))
+    store.label(me, Answer(b, status="skipped"))
+    assert order(store, me, 5) == [c, a], "what was chosen and skipped stays skipped"
+    assert order(store, store.annotator("other").id, 5) == []
+    [_, again] = store.claim(me, 5)
+    assert (again.source, again.suggestion) == ("audit", None)
+    store.label(me, Answer(c, "cat"))
+    store.label(me, Answer(a, status="skipped", lease_id=again.lease_id))
+    assert order(store, me, 5) == []
+    assert [one.image_id for one in store.upcoming(5)] == []
+
+
+def test_an_answer_to_a_check_that_is_asked_again_is_one_of_a_check(store: Store, fill: Fill) -> None:
+    [a] = fill(1)
+    me = store.annotator("me").id
+    [item] = store.claim(me)
+    store.label(me, Answer(a, status="skipped", lease_id=item.lease_id))
+    assert [one.image_id for one in store.upcoming(5)] == [a]
+    [again] = store.claim(me)
+    assert store.label(me, Answer(a, "dog", lease_id=again.lease_id)).saved == 1
+    [label] = store.labels()
+    assert (label.label, label.source) == ("dog", "audit")

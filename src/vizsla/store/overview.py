@@ -48,6 +48,8 @@ def groups(conn: Connection, by: By) -> tuple[Group, ...]:
     if by == "status":
         query = select(images.c.status, func.count()).where(_THERE).group_by(images.c.status)
         counts = {status: int(n) for status, n in conn.execute(query)}
+        checks = conn.execute(_ranked(conn, func.count(), audit=True)).scalar_one()
+        counts["unlabelled"] = counts.get("unlabelled", 0) - int(checks)
         return tuple(Group(status, counts.get(status, 0)) for status in _STATUSES)
     column = ranking.c.class_id if by == "class" else ranking.c.cluster
     rows = conn.execute(_ranked(conn, column, func.count()).where(column.is_not(None)).group_by(column)).all()
@@ -110,14 +112,14 @@ def _all(conn: Connection) -> Select[Any]:
     return select(*_COLUMNS).select_from(images.outerjoin(ranking, here))
 
 
-def _ranked(conn: Connection, *columns: Any) -> Select[Any]:
-    """Unanswered images of the current ranking, without random checks."""
+def _ranked(conn: Connection, *columns: Any, audit: bool = False) -> Select[Any]:
+    """Unanswered images of the current ranking: the random checks, or those that are none."""
     current = queue.published(conn)
     return (
         select(*columns)
         .select_from(ranking.join(images, images.c.id == ranking.c.image_id))
         .where(ranking.c.edition == (current.edition if current else 0))
-        .where(_THERE, images.c.status == "unlabelled", ranking.c.audit.is_(False))
+        .where(_THERE, images.c.status == "unlabelled", ranking.c.audit.is_(audit))
     )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Connection,
     Executable,
+    Row,
     Select,
     String,
     case,
@@ -32,11 +33,13 @@ from vizsla.store import classes as naming
 from vizsla.store.database import Database, batched
 from vizsla.store.database import insert as insert_or
 from vizsla.store.records import ImageClass, Item, Published, Ranked, Upcoming
-from vizsla.store.schema import images, leases, ranking, rankings
+from vizsla.store.schema import images, labels, leases, ranking, rankings
 
 _CHUNK = 1000
 _BREATH = 0.005  # seconds between chunks: other processes that wait for SQLite poll, and must find it free
 _TRIES = 3  # on PostgreSQL another claim may be quicker to an image
+
+_AGAIN = "random check, skipped before"
 
 _FREE = (images.c.state == "present", images.c.status == "unlabelled", images.c.class_id.is_(None))
 _LEASED = ("image_id", "annotator_id", "lease_id", "expires_at", "turn", "rank", "source", "reason")
@@ -119,9 +122,9 @@ def claim(conn: Connection, annotator_id: int, n: int, now: datetime, until: dat
     renew(conn, annotator_id, now, until)
     held = len(_items(conn, annotator_id, n, now))
     tries = 1 if conn.dialect.name == "sqlite" else _TRIES
-    for candidates in (_by_rank(conn), _by_shuffle(conn)):
+    for offer in _OFFERS:
         for _ in range(tries):
-            if held < n and candidates is not None:
+            if held < n and (candidates := offer(conn)) is not None:
                 held += _lease(conn, annotator_id, n - held, now, until, candidates)
     return _items(conn, annotator_id, n, now)
 
@@ -130,11 +133,10 @@ def upcoming(conn: Connection, n: int) -> list[Upcoming]:
     """What would be claimed next, were nobody else there; nothing is leased."""
     found: list[Upcoming] = []
     seen: set[int] = set()
-    for candidates in (_by_rank(conn), _by_shuffle(conn)):
-        if candidates is None or len(found) >= n:
+    for offer in _OFFERS:
+        if len(found) >= n or (candidates := offer(conn)) is None:
             continue
-        open_ones = candidates.add_columns(images.c.path).where(*_FREE).limit(n + len(found))
-        for row in conn.execute(open_ones):
+        for row in conn.execute(candidates.add_columns(images.c.path).limit(n + len(found))):
             if row.id not in seen and len(found) < n:
                 seen.add(row.id)
                 found.append(Upcoming(row.id, row.path, row.reason))
@@ -157,21 +159,39 @@ def _by_rank(conn: Connection) -> Select[Any] | None:
             literal(current.model_version, ranking.c.rank.type).label("model_version"),
         )
         .join(ranking, ranking.c.image_id == images.c.id)
-        .where(ranking.c.edition == current.edition)
+        .where(ranking.c.edition == current.edition, *_FREE)
         .order_by(ranking.c.rank)
     )
 
 
-def _by_shuffle(conn: Connection) -> Select[Any]:
+def _by_shuffle(_: Connection) -> Select[Any]:
     """Images in a random order that is always the same, for those that no ranking names."""
+    return _plain("random", "random").where(*_FREE).order_by(images.c.shuffle)
+
+
+def _skipped_checks(_: Connection) -> Select[Any]:
+    """Random checks that were skipped, once and no more: one that stays open makes the accuracy less sure."""
+    earlier, answer = labels.alias(), labels.alias()
+    again = exists().where(
+        earlier.c.image_id == images.c.id, earlier.c.status == "skipped", earlier.c.id < images.c.label_id
+    )
+    check = exists().where(answer.c.id == images.c.label_id, answer.c.source.in_(["audit", "random"]))
+    skipped = (images.c.state == "present", images.c.status == "skipped", check, ~again)
+    return _plain("audit", _AGAIN).where(*skipped).order_by(images.c.shuffle)
+
+
+def _plain(source: str, reason: str) -> Select[Any]:
     return select(
         images.c.id,
         images.c.shuffle.label("rank"),
-        literal("random").label("source"),
-        literal("random").label("reason"),
+        literal(source).label("source"),
+        literal(reason).label("reason"),
         cast(null(), ranking.c.suggestion.type).label("suggestion"),
         cast(null(), ranking.c.rank.type).label("model_version"),
-    ).order_by(images.c.shuffle)
+    )
+
+
+_OFFERS = (_by_rank, _by_shuffle, _skipped_checks)
 
 
 def _lease(
@@ -179,10 +199,7 @@ def _lease(
 ) -> int:
     """Lease the first n candidates that are free, in one statement; returns how many it got."""
     free = (
-        candidates.where(
-            *_FREE,
-            ~exists().where(leases.c.image_id == images.c.id, leases.c.expires_at > now),
-        )
+        candidates.where(~exists().where(leases.c.image_id == images.c.id, leases.c.expires_at > now))
         .limit(n)
         .with_for_update(of=images, skip_locked=True, key_share=True)
         .subquery()
@@ -214,7 +231,7 @@ def _items(conn: Connection, annotator_id: int, n: int, now: datetime) -> list[I
         .where(leases.c.annotator_id == annotator_id, leases.c.expires_at > now)
         .order_by(leases.c.turn, leases.c.rank)
     )  # a condition on images here would have SQLite search all of them for the few that are leased
-    rows = [r for r in conn.execute(query) if (r.state, r.status) == ("present", "unlabelled")][:n]
+    rows = [row for row in conn.execute(query) if row.state == "present" and _is_open(row)][:n]
     root = naming.roots(conn) if any(row.suggestion for row in rows) else {}
     return [
         Item(
@@ -229,6 +246,10 @@ def _items(conn: Connection, annotator_id: int, n: int, now: datetime) -> list[I
         )
         for row in rows
     ]
+
+
+def _is_open(row: Row[Any]) -> bool:
+    return row.status == "unlabelled" or (row.status == "skipped" and row.reason == _AGAIN)
 
 
 def _named(
