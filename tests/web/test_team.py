@@ -33,9 +33,10 @@ class Person(threading.Thread):
         try:
             self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
             while len(self.acknowledged) < self.labels:
-                for item in self.call("queue", "/api/queue", {"n": 5})["items"][
-                    : self.labels - len(self.acknowledged)
-                ]:
+                items = self.call("queue", "/api/queue", {"n": 5})["items"]
+                if not items:  # the folder is being scanned; the page waits too
+                    threading.Event().wait(PAUSE)
+                for item in items[: self.labels - len(self.acknowledged)]:
                     body = {
                         "item_id": item["item_id"],
                         "label": "cat",
