@@ -40,7 +40,9 @@ def add(database: Database, files: Iterable[ImageFile]) -> int:
 def _insert(conn: Connection, files: list[ImageFile]) -> int:
     rows = [{**vars(file), "state": "present", "shuffle": _shuffle(file.path)} for file in files]
     new = insert(conn, images).on_conflict_do_nothing(index_elements=["path"])
-    return len(conn.execute(new.returning(images.c.id), rows).all())
+    if conn.dialect.name == "sqlite":  # the quicker way there, and thrice as slow as the other on PostgreSQL
+        return len(conn.execute(new.returning(images.c.id), rows).all())
+    return conn.execute(new, rows, execution_options={"preserve_rowcount": True}).rowcount
 
 
 def _about(file: ImageFile) -> dict[str, Any]:

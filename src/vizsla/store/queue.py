@@ -123,8 +123,9 @@ def claim(conn: Connection, annotator_id: int, n: int, now: datetime, until: dat
     held = len(_items(conn, annotator_id, n, now))
     tries = 1 if conn.dialect.name == "sqlite" else _TRIES
     for offer in _OFFERS:
+        candidates = offer(conn) if held < n else None
         for _ in range(tries):
-            if held < n and (candidates := offer(conn)) is not None:
+            if held < n and candidates is not None:
                 held += _lease(conn, annotator_id, n - held, now, until, candidates)
     return _items(conn, annotator_id, n, now)
 
