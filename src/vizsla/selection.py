@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Int64
 
 from vizsla.errors import BadArray, BadOption, NotEnoughImages
-from vizsla.functional.geometry import principal_axes
-from vizsla.models.heads import LogisticHead
-from vizsla.strategy.base import View, as_probs, strategies, sub_pool
+from vizsla.functional.rows import as_rows
+from vizsla.strategy.base import as_probs, strategies, sub_pool
+from vizsla.views import Material
 
 
 def select(
@@ -19,6 +19,7 @@ def select(
     *,
     embeddings: Any = None,
     probs: Any = None,
+    draws: Any = None,
     labelled: Any = (),
     labels: Any = None,
     n: int,
@@ -31,6 +32,8 @@ def select(
              embeddings: (N, D) features of all images.
              probs: (N, C) class probabilities of all images. A strategy that needs them and is not given them
              gets those of a logistic regression on embeddings, labelled and labels.
+             draws: (N, K, C) class probabilities in K draws of the model, for `bald` and its like; else the head
+             of that logistic regression is drawn from.
              labelled: row numbers that are labelled already. labels: their classes, in the same order.
              n: how many rows. seed: decides every random choice, ties too.
              pool_size: look at a random sub-pool of that size; 0 looks at everything.
@@ -43,7 +46,8 @@ def select(
     rule = strategies[strategy]
     features = None if embeddings is None else _features(embeddings)
     given = None if probs is None else as_probs(probs)
-    total = _rows(features, given)
+    samples = None if draws is None else _draws(draws)
+    total = _rows(features, given if samples is None else samples)
     known = _labelled(labelled, total)
     pool = np.setdiff1d(np.arange(total, dtype=np.int64), known)
     if n < 1:
@@ -58,10 +62,26 @@ def select(
         )
     rng = np.random.default_rng(seed)
     candidates = sub_pool(pool, pool_size, rng)
-    if "probs" in rule.needs and given is None:
-        given = _fitted_probs(rule.name, features, known, labels)
-    view = View(candidates, None if given is None else given[torch.from_numpy(candidates)], rule.name)
-    return rule.choose(view, n, rng).ids
+    codes = None if labels is None else _codes(labels, known)
+    material = Material(candidates, known, features, codes, given, samples)
+    return rule.choose(material.view(rule, rng), n, rng).ids
+
+
+def _codes(labels: Any, known: np.ndarray) -> Int64[np.ndarray, " l"]:
+    codes = np.unique(np.asarray(labels), return_inverse=True)[1]
+    if len(codes) != len(known):
+        raise BadArray(
+            f"labelled has {len(known)} rows but labels has {len(codes)}. Give one class for each."
+        )
+    return codes.astype(np.int64)
+
+
+def _draws(draws: Any) -> torch.Tensor:
+    tensor = as_rows(draws) if isinstance(draws, np.ndarray) else torch.as_tensor(draws)
+    if tensor.ndim != 3 or tensor.shape[1] < 2:
+        raise BadArray(f"draws must have shape (images, draws ≥ 2, classes ≥ 2), not {tuple(tensor.shape)}.")
+    as_probs(tensor.reshape(-1, tensor.shape[2]))
+    return tensor
 
 
 def _features(embeddings: Any) -> np.ndarray:
@@ -102,23 +122,3 @@ def _labelled(labelled: Any, total: int) -> Int64[np.ndarray, " l"]:
     if len(np.unique(rows)) < len(rows):
         raise BadArray("labelled names a row twice. Name each labelled row once.")
     return rows.astype(np.int64)
-
-
-def _fitted_probs(name: str, features: np.ndarray | None, known: np.ndarray, labels: Any) -> torch.Tensor:
-    if features is None or labels is None:
-        missing = "embeddings=…" if features is None else "labels=… (the classes of the labelled rows)"
-        raise BadArray(f"strategy {name!r} needs probs=…, or {missing} to fit a head and make them.")
-    classes, codes = np.unique(np.asarray(labels), return_inverse=True)
-    if len(codes) != len(known):
-        raise BadArray(
-            f"labelled has {len(known)} rows but labels has {len(codes)}. Give one class for each."
-        )
-    if len(classes) < 2:
-        raise BadArray(
-            f"strategy {name!r} needs probs=…, or labels of at least two classes to make them from; "
-            f"there {'is one' if len(classes) else 'are none'}. Start with strategy 'random'."
-        )
-    coordinates = principal_axes(features)(features)
-    head = LogisticHead(len(classes))
-    head.fit(coordinates[known], codes)
-    return torch.from_numpy(np.ascontiguousarray(head.predict(coordinates)))

@@ -167,7 +167,10 @@ def _by_rank(conn: Connection) -> Select[Any] | None:
 
 def _by_shuffle(_: Connection) -> Select[Any]:
     """Images in a random order that is always the same, for those that no ranking names."""
-    by_index = (images.c.class_id, images.c.shuffle)  # PostgreSQL does not see that class_id is always null here
+    by_index = (
+        images.c.class_id,
+        images.c.shuffle,
+    )  # PostgreSQL does not see that class_id is always null here
     return _plain("random", "random").where(*_FREE).order_by(*by_index)
 
 

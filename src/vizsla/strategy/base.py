@@ -2,29 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from numpy.random import Generator
 from torch import Tensor
 
 from vizsla.errors import BadArray, NotEnoughImages
+from vizsla.functional.rows import BLOCK_BYTES, gather
 from vizsla.registry import Registry
 from vizsla.types import Batch
 
 
 @dataclass(frozen=True, eq=False)
+class Pool:
+    """Feature rows of candidates and labelled images in one array, so that neither is copied. N rows in all."""
+
+    rows: Float[Tensor, "N d"]
+    """Any float type, on any device; it may be a memory map. Rows that are neither are not looked at."""
+    candidates: Int64[np.ndarray, " n"]
+    """Where the candidates lie in `rows`, in the order of the view."""
+    labelled: Int64[np.ndarray, " l"]
+    """Where the labelled images lie."""
+
+    def compact(self) -> Pool:
+        """The same in an array of its own, where candidates and labelled are less than half of the rows."""
+        n, labelled = len(self.candidates), len(self.labelled)
+        if 2 * (n + labelled) > len(self.rows):
+            return self
+        kept = torch.from_numpy(np.concatenate([self.candidates, self.labelled])).to(self.rows.device)
+        return Pool(self.rows[kept], np.arange(n), np.arange(n, n + labelled))
+
+    @property
+    def mask(self) -> Bool[Tensor, " N"]:
+        """Which rows are candidates."""
+        mask = torch.zeros(len(self.rows), dtype=torch.bool, device=self.rows.device)
+        mask[torch.from_numpy(self.candidates).to(self.rows.device)] = True
+        return mask
+
+    def of_candidates(self) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
+        """The candidates' rows piece by piece in float32, each with its place in the view."""
+        step = max(64, BLOCK_BYTES // (4 * max(self.rows.shape[1], 1)))
+        for start in range(0, len(self.candidates), step):
+            place = slice(start, min(start + step, len(self.candidates)))
+            yield place, gather(self.rows, self.candidates[place])
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A linear classifier: logits = rows · weightᵀ + bias. A class never seen has bias −inf and weight 0."""
+
+    pool: Pool
+    """The rows that it reads; r columns."""
+    weight: Float32[Tensor, "c r"]
+    bias: Float32[Tensor, " c"]
+
+
+class Draws(Protocol):
+    """K sets of class probabilities of each candidate, made when asked for: they are never all in memory."""
+
+    @property
+    def k(self) -> int: ...
+
+    def __call__(self, positions: Int64[np.ndarray, " b"]) -> Float[Tensor, "b k c"]:
+        """Those of the candidates at these places of the view; the same again for the same place."""
+
+
+@dataclass(frozen=True, eq=False)
 class View:
-    """The n unlabelled images that a query looks at, and what is known of them."""
+    """The n unlabelled images that a query looks at, and what is known of them and of the labelled ones.
+
+    A strategy declares which of the parts after `strategy` it reads; the others may be None.
+    """
 
     ids: Int64[np.ndarray, " n"]
     """Image ids of the candidates, ascending."""
     probs: Float[Tensor, "n c"] | None = None
-    """Class probabilities of each candidate; present when the strategy declares that it needs them."""
+    """Class probabilities of each candidate."""
     strategy: str = ""
+    embeddings: Pool | None = None
+    """Features of the candidates and of the labelled images."""
+    labels: Int64[np.ndarray, " l"] | None = None
+    """Class numbers of the labelled images, in the order of `embeddings.labelled`."""
+    labelled_probs: Float[Tensor, "l c"] | None = None
+    """Those of the labelled images by models that were not trained on them; None where nobody has made them."""
+    head: Head | None = None
+    """The linear head that gave `probs`."""
+    draws: Draws | None = None
+    """Predictions under uncertainty about the head."""
+    committee: Draws | None = None
+    """Predictions of heads that were each fitted on another draw of the labels."""
 
     def pick(self, positions: Int64[np.ndarray, " b"], scores: Float[np.ndarray, " b"]) -> Batch:
         """Turn positions in this view into image ids. Nothing else in Vizsla does that."""
@@ -51,6 +122,9 @@ def top_positions(values: Float[np.ndarray, " n"], count: int, rng: Generator) -
     return contenders[order[:count]].astype(np.int64)
 
 
+PARTS = ("probs", "embeddings", "labels", "head", "draws", "committee")
+"""What a strategy can declare that it needs."""
+
 Choose = Callable[[View, int, Generator], Batch]
 """(view, batch size, random generator) → batch of exactly that size."""
 
@@ -61,7 +135,7 @@ class Strategy:
 
     name: str
     needs: frozenset[str]
-    """Which parts of the view the rule reads: any of `probs`."""
+    """Which parts of the view the rule reads: any of `PARTS`."""
     rule: Choose
 
     def choose(self, view: View, n: int, rng: Generator) -> Batch:

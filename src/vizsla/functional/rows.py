@@ -1,0 +1,63 @@
+"""Feature rows of a pool, read in blocks: never copied whole, never (N, N). N rows, d features, k points."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+BLOCK_BYTES = 16 << 20
+"""How much of a pool is worked on at once, in float32: large enough to keep the cores busy, small beside it."""
+
+
+def as_rows(array: Float[np.ndarray, "n d"] | Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """The array as a tensor that shares its memory, also where that is a read-only map of a file."""
+    if isinstance(array, Tensor):
+        return array.detach()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch warns of read-only memory; we never write
+        return torch.from_numpy(array if array.flags.c_contiguous else np.ascontiguousarray(array))
+
+
+def blocks(rows: Float[Tensor, "n d"], width: int = 0) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
+    """The rows piece by piece in float32, each with where it lies.
+
+    Args: width: columns of the largest result computed from a block, if more than the rows have.
+    """
+    step = max(64, BLOCK_BYTES // (4 * max(rows.shape[1], width, 1)))
+    for start in range(0, len(rows), step):
+        place = slice(start, min(start + step, len(rows)))
+        yield place, rows[place].float()
+
+
+def gather(rows: Float[Tensor, "n d"], positions: Int64[np.ndarray, " k"]) -> Float32[Tensor, "k d"]:
+    """These rows in float32."""
+    return rows[torch.from_numpy(np.ascontiguousarray(positions)).to(rows.device)].float()
+
+
+def sq_norms(rows: Float[Tensor, "n d"]) -> Float32[Tensor, " n"]:
+    """Squared length of each row."""
+    out = torch.empty(len(rows), device=rows.device)
+    for place, block in blocks(rows):
+        torch.linalg.vecdot(block, block, out=out[place])
+    return out
+
+
+def products(rows: Float[Tensor, "n d"], points: Float32[Tensor, "k d"]) -> Float32[Tensor, "n k"]:
+    """Inner product of each row with each point."""
+    out = torch.empty(len(rows), len(points), device=rows.device)
+    for place, block in blocks(rows, len(points)):
+        torch.mm(block, points.T, out=out[place])
+    return out
+
+
+def mean_row(rows: Float[Tensor, "n d"]) -> Float32[Tensor, " d"]:
+    """The mean of all rows."""
+    total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+    for _, block in blocks(rows):
+        total += block.sum(dim=0)
+    return (total / max(len(rows), 1)).float()
