@@ -153,3 +153,23 @@ def test_a_flat_folder_without_classes_says_how_to_give_them(tmp_path):
     flat = vizsla.IndexedDataset(tmp_path / "toys" / "only")
     with pytest.raises(BadOption, match="classes=\\('cat', 'dog'"):
         learner_on(flat).model  # noqa: B018
+
+
+def test_every_strategy_works_in_the_loop_on_a_frozen_backbone(toys):
+    """Two rounds each: the first without labels, the second with a head, draws and a committee."""
+    for name in vizsla.strategies:
+        dataset = vizsla.IndexedDataset(toys)
+        learner = learner_on(dataset, strategy=name)
+        for labelled in (6, 12):
+            batch = learner.query(6)
+            learner.fit()
+            assert len(dataset.labelled()) == labelled
+        assert batch.strategy == name
+
+
+def test_embeddings_of_a_model_of_ones_own_are_asked_for_and_not_made_up(toys):
+    learner = ActiveLearner(
+        vizsla.IndexedDataset(toys), predict=lambda _, ids: np.full((len(ids), 3), 1 / 3), strategy="badge"
+    )
+    with pytest.raises(BadOption, match=r"'badge' looks at embeddings.*'margin'"):
+        learner.query(3)

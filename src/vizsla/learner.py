@@ -15,10 +15,12 @@ from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption, NotEnoughImages, UnknownName
 from vizsla.functional.metrics import evaluate
 from vizsla.models.backbones import DEFAULT, load_backbone
-from vizsla.models.frozen import FrozenModel
+from vizsla.models.frozen import Features, FrozenModel
+from vizsla.models.heads import unit_rows
 from vizsla.oracle import CsvOracle, FilenameOracle, Oracle, TerminalOracle
-from vizsla.strategy.base import View, as_probs, check_enough, strategies, sub_pool
+from vizsla.strategy.base import Strategy, as_probs, check_enough, strategies, sub_pool
 from vizsla.types import Batch, Progress
+from vizsla.views import Material
 
 Ids = Int64[np.ndarray, " n"]
 Predict = Callable[[IndexedDataset, np.ndarray], Any]
@@ -109,14 +111,41 @@ class ActiveLearner:
                 f"a sub-pool of {self.pool_size} images cannot give a batch of {n}. "
                 f"Use a pool size of {n} or more, or 0 for the whole pool."
             )
-        if "probs" in rule.needs and not self._can_predict:
+        if rule.needs - {"embeddings"} and not self._can_predict:
             rule = strategies["random"]
         rng = self._rng("query")
         pool = self._readable_pool() if rule.needs else self.dataset.pool()
         check_enough(n, len(pool))  # before anything is predicted
         candidates = sub_pool(pool, self.pool_size, rng) if rule.needs else pool
-        probs = torch.from_numpy(np.ascontiguousarray(self.predict(candidates))) if rule.needs else None
-        return rule.choose(View(candidates, probs, rule.name), n, rng)
+        return rule.choose(self._material(rule, candidates).view(rule, rng, candidates), n, rng)
+
+    def _material(self, rule: Strategy, candidates: Ids) -> Material:
+        """What is known of the images, of that which the rule reads."""
+        probs = None
+        if "probs" in rule.needs:
+            probs = torch.from_numpy(np.ascontiguousarray(self.predict(candidates)))
+        if rule.needs <= {"probs"}:
+            return Material(np.arange(len(candidates)), np.empty(0, np.int64), candidate_probs=probs)
+        if self._own_predict is not None or not isinstance(self.inputs, Features):
+            raise BadOption(
+                f"strategy {rule.name!r} looks at embeddings, which only a frozen backbone gives. "
+                "Leave `predict` and fine-tuning out, call vizsla.select with embeddings of your own, "
+                "or use a strategy that needs only probabilities, such as 'margin'."
+            )
+        labelled = np.intersect1d(self.dataset.labelled(), self.inputs.ids, assume_unique=True)
+        material = Material(
+            self.inputs.embeddings.rows(candidates),
+            self.inputs.embeddings.rows(labelled),
+            self.inputs.embeddings.vectors,
+            self.dataset.labels[labelled],
+            candidate_probs=probs,
+            classes=len(self.dataset.classes) or None,
+        )
+        if isinstance(self.model, FrozenModel) and (linear := self.model.linear) is not None:
+            axes, *weights = linear
+            material.coordinates = unit_rows(self.inputs.on(axes, self.inputs.ids))
+            material.weights = weights[0], weights[1]
+        return material
 
     def fit(self) -> Mapping[str, float]:
         """Train on all labels so far; returns what the model tells about it, such as epochs."""

@@ -36,8 +36,12 @@ class Material:
     labels: Int64[np.ndarray, " l"] | None = None
     probs: Float[Tensor, "N c"] | None = None
     draws: Float[Tensor, "N k c"] | None = None
+    candidate_probs: Float[Tensor, "n c"] | None = None
+    """Of the candidates only, in place of `probs`."""
     coordinates: Float[np.ndarray, "N r"] | None = None
     weights: tuple[Float[np.ndarray, "c r"], Float[np.ndarray, " c"]] | None = None
+    classes: int | None = None
+    """How many there are; default: as many as `probs` has columns, else not known."""
     name: str = ""
     """Of the strategy, for messages."""
 
@@ -54,6 +58,7 @@ class Material:
             labels=self._labels() if "labels" in needs else self.labels,
             head=head if "head" in needs else None,
             draws=self._draws(head, rng) if "draws" in needs else None,
+            classes=self.classes if self.probs is None else self.probs.shape[1],
             committee=self._committee(rng) if "committee" in needs else None,
         )
 
@@ -69,6 +74,8 @@ class Material:
         return np.empty(0, np.int64) if self.labels is None else self.labels
 
     def _candidate_probs(self) -> Tensor:
+        if self.candidate_probs is not None:
+            return self.candidate_probs
         if self.probs is not None:
             return self.probs[torch.from_numpy(self.candidates).to(self.probs.device)]
         head = self.head

@@ -13,7 +13,7 @@ from vizsla.data.indexed import IndexedDataset
 from vizsla.functional.geometry import PrincipalAxes, principal_axes
 from vizsla.models.backbones import Backbone
 from vizsla.models.embed import embed
-from vizsla.models.heads import Head, heads
+from vizsla.models.heads import Head, LogisticHead, heads
 from vizsla.types import Embeddings, Progress
 
 
@@ -73,6 +73,13 @@ class FrozenModel:
         self._head = heads[self.head_name](self.n_classes)
         self._head.fit(inputs.on(self._axes, ids), labels)
         return {}
+
+    @property
+    def linear(self) -> tuple[PrincipalAxes, Float[np.ndarray, "c r"], Float[np.ndarray, " c"]] | None:
+        """Axes, weights and biases of the fitted head on coordinates of unit length; None where it has none."""
+        if self._axes is None or not isinstance(self._head, LogisticHead):
+            return None
+        return self._axes, self._head.weights, self._head.bias
 
     def predict(self, inputs: Features, ids: Int64[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
         """Class probabilities of these images, of the pool or of another data set."""

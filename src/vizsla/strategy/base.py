@@ -25,17 +25,25 @@ class Pool:
     rows: Float[Tensor, "N d"]
     """Any float type, on any device; it may be a memory map. Rows that are neither are not looked at."""
     candidates: Int64[np.ndarray, " n"]
-    """Where the candidates lie in `rows`, in the order of the view."""
+    """Where the candidates lie in `rows`, ascending as in the view."""
     labelled: Int64[np.ndarray, " l"]
     """Where the labelled images lie."""
 
     def compact(self) -> Pool:
         """The same in an array of its own, where candidates and labelled are less than half of the rows."""
-        n, labelled = len(self.candidates), len(self.labelled)
-        if 2 * (n + labelled) > len(self.rows):
-            return self
-        kept = torch.from_numpy(np.concatenate([self.candidates, self.labelled])).to(self.rows.device)
-        return Pool(self.rows[kept], np.arange(n), np.arange(n, n + labelled))
+        few = 2 * (len(self.candidates) + len(self.labelled)) <= len(self.rows)
+        return self._copy() if few else self
+
+    def alone(self) -> Pool:
+        """Candidates and labelled only; a copy where there are other rows."""
+        whole = len(self.candidates) + len(self.labelled) == len(self.rows)
+        return self if whole else self._copy()
+
+    def _copy(self) -> Pool:
+        kept = np.concatenate([self.candidates, self.labelled])
+        n = len(self.candidates)
+        rows = self.rows[torch.from_numpy(kept).to(self.rows.device)]
+        return Pool(rows, np.arange(n), np.arange(n, len(kept)))
 
     @property
     def mask(self) -> Bool[Tensor, " N"]:
@@ -94,6 +102,8 @@ class View:
     """The linear head that gave `probs`."""
     draws: Draws | None = None
     """Predictions under uncertainty about the head."""
+    classes: int | None = None
+    """How many classes there are, where that is known."""
     committee: Draws | None = None
     """Predictions of heads that were each fitted on another draw of the labels."""
 

@@ -1,0 +1,120 @@
+"""k-means over a pool that is read in blocks. n rows, d features, k clusters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int64
+from numpy.random import Generator
+from sklearn.cluster import kmeans_plusplus
+from torch import Tensor
+
+from vizsla.functional.rows import blocks, gather, sq_norms
+
+_STEPS = 25
+_SETTLED = 1e-3  # stop once a step lowers the cost by less than this part
+_NEAREST = 8
+_SAMPLED, _SAMPLED_PER_CLUSTER = 4096, 20
+
+
+@dataclass(frozen=True, eq=False)
+class KMeans:
+    """Clusters of rows."""
+
+    centroids: Float32[Tensor, "k d"]
+    labels: Int64[np.ndarray, " n"]
+    """The nearest centroid of each row, also of the rows that were left out of the fit."""
+    cost: float
+    """Sum of squared distances of the fitted rows to their centroids."""
+
+
+def kmeans(
+    rows: Float[Tensor, "n d"], k: int, rng: Generator, *, mask: Bool[Tensor, " n"] | None = None
+) -> KMeans:
+    """Lloyd's algorithm: seeded by k-means++ and settled on a sample, then on all rows, at most 25 steps each.
+
+    A cluster that loses all its rows keeps its centroid, so there are always k. At GEMM speed and with bounds
+    on memory that scikit-learn does not have: float16 rows stay float16.
+
+    Args: mask: the rows to fit to, at least one; default: all. With fewer than k distinct rows some clusters
+          are empty.
+    Source: Lloyd 1982, doi:10.1109/TIT.1982.1056489; Arthur & Vassilvitskii 2007.
+    """
+    inside = torch.ones(len(rows), dtype=torch.bool, device=rows.device) if mask is None else mask
+    allowed = np.flatnonzero(inside.cpu().numpy())
+    sampled = np.sort(
+        rng.choice(allowed, min(len(allowed), max(_SAMPLED, _SAMPLED_PER_CLUSTER * k)), replace=False)
+    )
+    sample = gather(rows, sampled)
+    seeds = min(k, len(sample))
+    first, _ = kmeans_plusplus(sample.cpu().numpy(), seeds, random_state=int(rng.integers(2**31)))
+    centroids = torch.from_numpy(first).to(rows.device)
+    centroids = torch.cat([centroids, centroids[-1:].expand(k - seeds, -1)])
+    if len(sample) < len(allowed):
+        centroids = _lloyd(sample, centroids, torch.ones_like(inside[: len(sample)])).centroids
+    return _lloyd(rows, centroids, inside)
+
+
+def _lloyd(rows: Float[Tensor, "n d"], centroids: Float32[Tensor, "k d"], inside: Tensor) -> KMeans:
+    norms, cost = sq_norms(rows), np.inf
+    for _ in range(_STEPS):
+        before, (centroids, labels, cost) = cost, _step(rows, centroids, inside, norms)
+        if before < np.inf and before - cost <= _SETTLED * before:
+            break
+    return KMeans(centroids, labels.cpu().numpy(), float(cost))
+
+
+def _step(
+    rows: Float[Tensor, "n d"], centroids: Float32[Tensor, "k d"], inside: Tensor, norms: Tensor
+) -> tuple[Tensor, Tensor, float]:
+    """Assign each row to its nearest centroid, then move the centroids to the means of what they got."""
+    lengths = centroids.square().sum(dim=1)
+    sums = torch.zeros(len(centroids) + 1, rows.shape[1], device=rows.device)  # the last: rows left out
+    labels = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
+    cost = torch.tensor(0.0, dtype=torch.float64, device=rows.device)
+    for place, block in blocks(rows, len(centroids)):
+        away, mine = torch.addmm(lengths, block, centroids.T, alpha=-2).min(dim=1)
+        labels[place] = mine
+        sums.index_add_(0, torch.where(inside[place], mine, len(centroids)), block)
+        cost += ((away + norms[place]).clamp_(min=0) * inside[place]).sum()
+    counts = torch.bincount(labels[inside], minlength=len(centroids))
+    means = sums[:-1] / counts.clamp(min=1)[:, None]
+    return torch.where(counts[:, None] > 0, means, centroids), labels, float(cost)
+
+
+def nearest_unpicked(
+    rows: Float[Tensor, "n d"],
+    centroids: Float32[Tensor, "k d"],
+    *,
+    mask: Bool[Tensor, " n"] | None = None,
+) -> Int64[np.ndarray, " k"]:
+    """For each centroid in turn the nearest row that no earlier one took: k distinct positions.
+
+    Args: mask: the rows that may be taken, at least k; default: all.
+    """
+    lengths = centroids.square().sum(dim=1)
+    inside = None if mask is None else torch.where(mask, 0.0, torch.inf)
+    near = torch.full((_NEAREST, len(centroids)), torch.inf, device=rows.device)
+    where = torch.full((_NEAREST, len(centroids)), -1, dtype=torch.int64, device=rows.device)
+    norms = sq_norms(rows)
+    for place, block in blocks(rows, len(centroids)):
+        away = torch.addmm(lengths, block, centroids.T, alpha=-2) + norms[place, None]
+        away = away if inside is None else away + inside[place, None]
+        best, row = away.topk(min(_NEAREST, len(block)), dim=0, largest=False)
+        near, order = torch.cat([near, best]).topk(_NEAREST, dim=0, largest=False)
+        where = torch.cat([where, row + place.start]).gather(0, order)
+    where = torch.where(near < torch.inf, where, -1)
+    taken: list[int] = []
+    for c, options in enumerate(where.T.tolist()):
+        free = next((row for row in options if row >= 0 and row not in taken), None)
+        taken.append(_nearest_of_all(rows, centroids[c], inside, taken) if free is None else free)
+    return np.array(taken, np.int64)
+
+
+def _nearest_of_all(rows: Tensor, centroid: Tensor, inside: Tensor | None, taken: list[int]) -> int:
+    away = torch.cat([(block - centroid).square().sum(dim=1) for _, block in blocks(rows)])
+    away = away if inside is None else away + inside
+    away[torch.tensor(taken, device=rows.device)] = torch.inf
+    return int(away.argmin())

@@ -1,0 +1,116 @@
+"""Squared distances in spaces too large to write down. N rows, d features, c classes, m and p some of the rows.
+
+Whole pools are read in blocks and in float32. Between few rows distances are exact to float64, so that equal
+rows are at distance 0 and not at what rounding leaves.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Float64, Int64
+from torch import Tensor
+
+from vizsla.functional.rows import blocks, sq_norms
+
+Places = Int64[np.ndarray, " m"]
+
+
+class Space(Protocol):
+    """N points with squared distances."""
+
+    def __len__(self) -> int: ...
+
+    def lengths(self) -> Float64[np.ndarray, " n"]:
+        """Squared length of each point."""
+
+    def between(self, some: Places, others: Places) -> Float64[np.ndarray, "m p"]:
+        """Squared distances between few points."""
+
+    def nearest(self, others: Places) -> Float64[np.ndarray, " n"]:
+        """Squared distance of each point to the nearest of p ≥ 1 others; one pass over the rows."""
+
+
+class Points:
+    """The rows themselves."""
+
+    def __init__(self, rows: Float[Tensor, "n d"]) -> None:
+        self.rows = rows
+        self.norms = sq_norms(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def lengths(self) -> Float64[np.ndarray, " n"]:
+        return self.norms.double().cpu().numpy()
+
+    def between(self, some: Places, others: Places) -> Float64[np.ndarray, "m p"]:
+        return _between(_take(self.rows, some), _take(self.rows, others))
+
+    def nearest(self, others: Places) -> Float64[np.ndarray, " n"]:
+        points = _take(self.rows, others).float()
+        lengths = self.norms[_index(others, self.rows)]
+        out = torch.empty(len(self.rows), device=self.rows.device)
+        for place, block in blocks(self.rows, len(others)):
+            away = torch.addmm(lengths, block, points.T, alpha=-2)
+            torch.amin(away, dim=1, out=out[place])
+        return _at_least_0(out.add_(self.norms))
+
+
+class Gradients:
+    """The loss gradient of each row at its most probable class, by the last layer: g = δ ⊗ h, (N, c·d) in all.
+
+    ‖g_i − g_j‖² = ‖δ_i‖²‖h_i‖² + ‖δ_j‖²‖h_j‖² − 2⟨δ_i, δ_j⟩⟨h_i, h_j⟩, with δ = p − onehot(argmax p).
+    """
+
+    def __init__(self, rows: Float[Tensor, "n d"], probs: Float32[Tensor, "n c"]) -> None:
+        self.rows = rows
+        self.errors = probs.clone()
+        most = probs.argmax(dim=1, keepdim=True)
+        self.errors.scatter_add_(1, most, -torch.ones_like(most, dtype=probs.dtype))
+        self.norms = sq_norms(self.errors) * sq_norms(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def lengths(self) -> Float64[np.ndarray, " n"]:
+        return self.norms.double().cpu().numpy()
+
+    def between(self, some: Places, others: Places) -> Float64[np.ndarray, "m p"]:
+        (h, e), (g, f) = ((_take(self.rows, which), _take(self.errors, which)) for which in (some, others))
+        norms, other_norms = (a.square().sum(dim=1) * b.square().sum(dim=1) for a, b in ((h, e), (g, f)))
+        away = norms[:, None] + other_norms - 2 * (e @ f.T) * (h @ g.T)
+        return _exact(away, norms, other_norms)
+
+    def nearest(self, others: Places) -> Float64[np.ndarray, " n"]:
+        points, errors = _take(self.rows, others).float(), _take(self.errors, others).float()
+        lengths = self.norms[_index(others, self.rows)]
+        out = torch.empty(len(self.rows), device=self.rows.device)
+        for place, block in blocks(self.rows, len(others)):
+            alike = (block @ points.T).mul_(self.errors[place] @ errors.T)
+            torch.amin(torch.add(lengths, alike, alpha=-2), dim=1, out=out[place])
+        return _at_least_0(out.add_(self.norms))
+
+
+def _between(some: Tensor, others: Tensor) -> Float64[np.ndarray, "m p"]:
+    norms, other_norms = some.square().sum(dim=1), others.square().sum(dim=1)
+    return _exact(norms[:, None] + other_norms - 2 * some @ others.T, norms, other_norms)
+
+
+def _exact(away: Tensor, norms: Tensor, other_norms: Tensor) -> Float64[np.ndarray, "m p"]:
+    rounding = 1e-13 * (norms[:, None] + other_norms)
+    return torch.where(away > rounding, away, 0.0).cpu().numpy()
+
+
+def _at_least_0(distances: Tensor) -> Float64[np.ndarray, " n"]:
+    return distances.clamp_(min=0).double().cpu().numpy()
+
+
+def _index(places: Places, like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(places)).to(like.device)
+
+
+def _take(rows: Tensor, places: Places) -> Tensor:
+    return rows[_index(places, rows)].double()
