@@ -147,6 +147,9 @@ class Strategy:
     needs: frozenset[str]
     """Which parts of the view the rule reads: any of `PARTS`."""
     rule: Choose
+    joint: bool = False
+    """Whether images are chosen for what they add to each other. Then the order beyond one batch means little,
+    and every image asked for costs time; else a batch is the head of one ranking."""
 
     def choose(self, view: View, n: int, rng: Generator) -> Batch:
         """Apply the rule.
@@ -175,11 +178,13 @@ class Strategies(Registry[Strategy]):
     def __init__(self) -> None:
         super().__init__("strategy", "strategies")
 
-    def rule(self, name: str, needs: Collection[str] = ()) -> Callable[[Choose], Choose]:
+    def rule(
+        self, name: str, needs: Collection[str] = (), *, joint: bool = False
+    ) -> Callable[[Choose], Choose]:
         """Decorator: file a `(view, n, rng) → Batch` function as the strategy `name`."""
 
         def add(rule: Choose) -> Choose:
-            self.register(name)(Strategy(name, frozenset(needs), rule))
+            self.register(name)(Strategy(name, frozenset(needs), rule, joint))
             return rule
 
         return add

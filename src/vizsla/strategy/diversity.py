@@ -19,7 +19,7 @@ CLUSTERS = 500
 PSEUDO_CLASSES = 20
 
 
-@strategies.rule("coreset", needs={"embeddings"})
+@strategies.rule("coreset", needs={"embeddings"}, joint=True)
 def coreset_batch(view: View, n: int, rng: Generator) -> Batch:
     """Greedy k-center: each next image is the farthest from all that are labelled or chosen."""
     pool = _pool(view)
@@ -29,7 +29,7 @@ def coreset_batch(view: View, n: int, rng: Generator) -> Batch:
     return _pick(view, pool, *coverage.k_center(space, bounds, n, rng))
 
 
-@strategies.rule("kmeans", needs={"embeddings"})
+@strategies.rule("kmeans", needs={"embeddings"}, joint=True)
 def kmeans_batch(view: View, n: int, rng: Generator) -> Batch:
     """As many clusters of the unlabelled images as are asked for, and of each the image nearest its centre."""
     pool = _pool(view)
@@ -37,7 +37,7 @@ def kmeans_batch(view: View, n: int, rng: Generator) -> Batch:
     return _pick(view, pool, nearest_unpicked(pool.rows, found.centroids, mask=pool.mask), np.zeros(n))
 
 
-@strategies.rule("typiclust", needs={"embeddings"})
+@strategies.rule("typiclust", needs={"embeddings"}, joint=True)
 def typiclust_batch(view: View, n: int, rng: Generator) -> Batch:
     """The most typical images of clusters that have few labels or none."""
     pool = _pool(view)
@@ -48,7 +48,7 @@ def typiclust_batch(view: View, n: int, rng: Generator) -> Batch:
     return _pick(view, pool, *clusters.typical(pool.rows, found.labels, candidate, labelled, n))
 
 
-@strategies.rule("probcover", needs={"embeddings"})
+@strategies.rule("probcover", needs={"embeddings"}, joint=True)
 def probcover_batch(view: View, n: int, rng: Generator) -> Batch:
     """Images whose neighbourhoods cover most of what no label covers yet."""
     pool = _pool(view).alone()
@@ -65,7 +65,7 @@ def probcover_batch(view: View, n: int, rng: Generator) -> Batch:
     return _pick(view, pool, *clusters.cover(graph, candidate, pool.labelled, n, farthest, rng))
 
 
-@strategies.rule("badge", needs={"embeddings", "probs"})
+@strategies.rule("badge", needs={"embeddings", "probs"}, joint=True)
 def badge_batch(view: View, n: int, rng: Generator) -> Batch:
     """Images whose loss gradients are large and differ: k-means++ seeding, from the largest on."""
     pool, probs = _pool(view), view.probs
@@ -78,7 +78,7 @@ def badge_batch(view: View, n: int, rng: Generator) -> Batch:
     return _pick(view, pool, *coverage.d2_sampling(space, bounds, n, rng, first=first))
 
 
-@strategies.rule("cluster_margin", needs={"embeddings", "probs"})
+@strategies.rule("cluster_margin", needs={"embeddings", "probs"}, joint=True)
 def cluster_margin_batch(view: View, n: int, rng: Generator) -> Batch:
     """Of the images nearest to a tie some from each cluster, from small clusters first."""
     pool, probs = _pool(view), view.probs

@@ -11,15 +11,18 @@ import torch
 from jaxtyping import Float, Int64
 
 from vizsla import advice, monitor
-from vizsla.models.heads import LogisticHead
+from vizsla.models.heads import LogisticHead, unit_rows
 from vizsla.store import Ranked
-from vizsla.strategy.base import View, strategies
+from vizsla.strategy.base import strategies
 from vizsla.training.bundle import Bundle
 from vizsla.training.pool import Known, Rows
+from vizsla.types import Batch
+from vizsla.views import Material
 
 _FOLDS = 10
 _LEAVE_ONE_OUT = 40  # with so few labels each counts, and a fit takes no time
 _SUGGESTED = 5
+_JOINT = 200  # images that a strategy chooses jointly; more are hardly labelled between two models
 _RANKED = 20_000  # images of a ranking at most; the rest follows in random order
 _RESERVE = 60  # first images of the audit order that nobody sees a suggestion for, whoever asks for them …
 _RESERVED_SHARE = 0.3  # … or that share of the labels, which the checks never outgrow …
@@ -138,10 +141,18 @@ def rank(
     if not len(candidates):
         return []
     seen = np.unique(fitted.labels)  # a class without labels has no probability to be unsure about
-    probs = fitted.probs[np.ix_(candidates, seen)]
-    view = View(candidates, torch.from_numpy(probs / probs.sum(axis=1, keepdims=True)), strategy)
-    rng = np.random.default_rng([seed, len(fitted.labels)])
-    batch = strategies[strategy].choose(view, min(len(candidates), _RANKED), rng)
+    material = Material(
+        candidates,
+        fitted.labelled,
+        rows.vectors,
+        np.searchsorted(seen, fitted.labels),
+        candidate_probs=torch.from_numpy(_scaled(fitted.probs[np.ix_(candidates, seen)])),
+        coordinates=unit_rows(rows.coordinates),
+        weights=(fitted.bundle.weights[seen], fitted.bundle.bias[seen]),
+        labelled_probs=torch.from_numpy(_scaled(fitted.held_out[:, seen])),
+        classes=len(seen),
+    )
+    batch = _chosen(material, strategy, np.random.default_rng([seed, len(fitted.labels)]))
     score = dict(zip(batch.ids.tolist(), batch.scores.tolist(), strict=True))
     done = len(found.rows) + len(found.open)
     share = _share(audit, done)
@@ -160,6 +171,22 @@ def rank(
         )
         for row, mark in zip(order.tolist(), marks.tolist(), strict=True)
     ]
+
+
+def _scaled(probs: Probs) -> Probs:
+    return probs / np.maximum(probs.sum(axis=1, keepdims=True), 1e-12)
+
+
+def _chosen(material: Material, strategy: str, rng: np.random.Generator) -> Batch:
+    """The strategy's order; behind the batch of one that chooses jointly, the images nearest to a tie."""
+    rule, n = strategies[strategy], min(len(material.candidates), _RANKED)
+    first = rule.choose(material.view(rule, rng), min(n, _JOINT) if rule.joint else n, rng)
+    if len(first) == n:
+        return first
+    margin = strategies["margin"]
+    rest = margin.choose(material.view(margin, rng), n, rng).ids
+    rest = rest[~np.isin(rest, first.ids)][: n - len(first)]
+    return Batch(np.concatenate([first.ids, rest]), np.append(first.scores, np.zeros(len(rest))), strategy)
 
 
 def _reserved(rows: Rows, labels: int) -> set[int]:
@@ -191,6 +218,8 @@ def _reason(
 ) -> str:
     if strategy == "random":
         return "random"
+    if "probs" not in strategies[strategy].needs:
+        return "unlike what is labelled"
     return f"unsure: {names[top[0]]} or {names[top[1]]}"
 
 
