@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from vizsla.cli import main
 from vizsla.testing import TOY_BACKBONE, toy_images
@@ -50,6 +52,58 @@ def test_select_prints_the_rows_that_the_function_chooses(tmp_path):
     ]
     assert vizsla(*command, "-n", 5).stdout.split() == list(map(str, want))
     assert json.loads(vizsla(*command, "-n", 5, "--json").stdout) == want
+
+
+def test_select_reads_npz_and_parquet_as_it_reads_npy(tmp_path):
+    rng = np.random.default_rng(0)
+    rows, probs = rng.normal(size=(40, 3)).astype(np.float32), rng.dirichlet(np.ones(3), 40)
+    np.save(tmp_path / "h.npy", rows)
+    np.save(tmp_path / "p.npy", probs)
+    np.savez(tmp_path / "both.npz", embeddings=rows, probs=probs)
+    parquet.write_table(pa.table({"h": list(rows)}), tmp_path / "lists.parquet")
+    parquet.write_table(pa.table({f"p{c}": probs[:, c] for c in range(3)}), tmp_path / "columns.parquet")
+    np.save(tmp_path / "l.npy", np.array([3, 4]))
+    parquet.write_table(pa.table({"row": [3, 4]}), tmp_path / "l.parquet")
+    asked = ["select", "--strategy", "badge", "-n", 5]
+    want, *same = (
+        vizsla(
+            *asked, "--embeddings", tmp_path / h, "--probs", tmp_path / p, "--labelled", tmp_path / known
+        ).stdout
+        for h, p, known in (
+            ("h.npy", "p.npy", "l.npy"),
+            ("both.npz", "both.npz", "l.npy"),
+            ("lists.parquet", "columns.parquet", "l.parquet"),
+        )
+    )
+    assert len(want.split()) == 5
+    assert same == [want, want]
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (
+            lambda file: np.savez(file.with_suffix(".npz"), a=np.ones(2), b=np.ones(2)),
+            "holds a, b, and no array 'probs'",
+        ),
+        (
+            lambda file: parquet.write_table(pa.table({"x": ["a"], "y": [1.0]}), file),
+            "x (string), y (double)",
+        ),
+        (
+            lambda file: parquet.write_table(pa.table({"x": [[1.0], [1.0, 2.0]]}), file),
+            "lists of 1 to 2 numbers",
+        ),
+        (lambda file: parquet.write_table(pa.table({"x": [[1.0], None]}), file), "rows without a value"),
+        (lambda file: file.write_bytes(b"no"), "no Parquet file"),
+    ],
+)
+def test_arrays_that_cannot_be_read_are_named_with_what_they_hold(tmp_path, write, says):
+    write(tmp_path / "p.parquet")
+    [file] = tmp_path.iterdir()
+    done = vizsla("select", "--strategy", "margin", "--probs", file, "-n", 1)
+    assert done.returncode == 2
+    assert says in done.stderr.replace("\n", " ")
 
 
 MISTAKES = {

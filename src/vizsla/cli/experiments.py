@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vizsla.cli.base import backbone, bars, cli, complain, names, pool_size
-from vizsla.errors import BadArray
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 
 @cli.command()
@@ -118,38 +117,28 @@ def _compare(directory: Path, *, out: Path, **options: Any) -> None:
         click.echo(f"  {out / name}")
 
 
+_file = click.Path(path_type=Path)
+
+
 @cli.command()
 @click.option("--strategy", required=True, metavar="NAME")
-@click.option("--embeddings", type=click.Path(path_type=Path), metavar="H.npy", help="(N, D) features.")
-@click.option("--probs", type=click.Path(path_type=Path), metavar="P.npy", help="(N, C) class probabilities.")
-@click.option(
-    "--labelled", type=click.Path(path_type=Path), metavar="IDS.npy", help="Rows that are labelled already."
-)
-@click.option("--labels", type=click.Path(path_type=Path), metavar="Y.npy", help="Their classes.")
+@click.option("--embeddings", type=_file, metavar="FILE", help="(N, D) features.")
+@click.option("--probs", type=_file, metavar="FILE", help="(N, C) class probabilities.")
+@click.option("--draws", type=_file, metavar="FILE", help="(N, K, C) class probabilities in K draws.")
+@click.option("--labelled", type=_file, metavar="FILE", help="Rows that are labelled already.")
+@click.option("--labels", type=_file, metavar="FILE", help="Their classes.")
 @click.option("-n", "n", required=True, type=int, help="How many rows to choose.")
 @click.option("--seed", default=0, show_default=True)
 @pool_size
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of one row number per line.")
 def select(as_json: bool, **options: Any) -> None:
-    """Choose rows of .npy arrays to label next, best first."""
+    """Choose rows of arrays to label next, best first. A FILE is a .npy, .npz or .parquet file."""
+    from vizsla.cli.arrays import load
     from vizsla.selection import select as choose
 
-    for name in ("embeddings", "probs", "labelled", "labels"):
-        options[name] = _array(name, options[name])
+    for name in ("embeddings", "probs", "draws", "labelled", "labels"):
+        options[name] = load(name, options[name])
     if options["labelled"] is None:
         options["labelled"] = ()
     rows = choose(options.pop("strategy"), **options).tolist()
     click.echo(json.dumps(rows) if as_json else "\n".join(map(str, rows)))
-
-
-def _array(name: str, file: Path | None) -> np.ndarray | None:
-    import numpy as np
-
-    if file is None:
-        return None
-    try:
-        return np.load(file, allow_pickle=False, mmap_mode="r" if name in ("embeddings", "probs") else None)
-    except FileNotFoundError:
-        raise BadArray(f"no file {file}. Give --{name} the path of a .npy file.") from None
-    except (ValueError, OSError, EOFError):
-        raise BadArray(f"{file} is no .npy array. Write it with numpy.save.") from None

@@ -1,0 +1,105 @@
+"""Arrays from files, for commands that work on plain numbers."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vizsla.errors import BadArray, BadOption
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_MAPPED = ("embeddings", "probs", "draws")  # the large ones: read from the disk as they are needed
+
+
+def load(name: str, file: Path | None) -> np.ndarray | None:
+    """An array of a .npy, .npz or .parquet file. `name` is the option it was given for.
+
+    A .npz file may hold several: the one of that name is taken, or the only one. A Parquet file gives its one
+    column of lists, or all its columns of numbers side by side; one column of numbers or texts is a vector.
+    """
+    if file is None:
+        return None
+    if not file.is_file():
+        raise BadArray(f"no file {file}. Give --{name} the path of a .npy, .npz or .parquet file.")
+    if file.suffix == ".parquet":
+        return _parquet(name, file)
+    return _numpy(name, file)
+
+
+def _numpy(name: str, file: Path) -> np.ndarray:
+    import numpy as np
+
+    try:
+        found = np.load(file, allow_pickle=False, mmap_mode="r" if name in _MAPPED else None)
+        if isinstance(found, np.ndarray):
+            return found
+        with found:
+            names = found.files
+            if name not in names and len(names) != 1:
+                held = ", ".join(names) or "nothing"
+                raise BadArray(
+                    f"{file} holds {held}, and no array {name!r}. Name one so, or give a .npy file."
+                )
+            array: np.ndarray = found[name if name in names else names[0]]
+            return array
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, BadArray):
+            raise
+        raise BadArray(f"{file} is no .npy array. Write it with numpy.save.") from None
+
+
+def _parquet(name: str, file: Path) -> np.ndarray:
+    import numpy as np
+
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise BadOption("reading Parquet needs pyarrow. Run: pip install 'vizsla[parquet]'.") from None
+    try:
+        table = parquet.read_table(file)
+    except (pa.ArrowException, OSError):
+        raise BadArray(f"{file} is no Parquet file that can be read.") from None
+    columns: list[Any] = [column.combine_chunks() for column in table.columns]
+    if any(column.null_count for column in columns):
+        raise BadArray(f"{file} has rows without a value. Fill or drop them.")
+    lists = [column for column in columns if pa.types.is_nested(column.type)]
+    if len(lists) == 1:
+        return _rows_of(lists[0], file)
+    if len(columns) == 1:
+        return np.asarray(columns[0].to_numpy(zero_copy_only=False))
+    if lists or not all(_is_number(column.type) for column in columns):
+        raise BadArray(
+            f"{file} must have one column of lists, or columns of numbers only, for --{name}; it has "
+            f"{', '.join(f'{field.name} ({field.type})' for field in table.schema)}. Leave the others out."
+        )
+    return np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _rows_of(lists: Any, file: Path) -> np.ndarray:
+    """A column of lists of one length as a table."""
+    import numpy as np
+    import pyarrow as pa
+
+    if not (
+        pa.types.is_list(lists.type)
+        or pa.types.is_large_list(lists.type)
+        or pa.types.is_fixed_size_list(lists.type)
+    ):
+        raise BadArray(f"{file} has a column of {lists.type}. Give lists of numbers.")
+    values = lists.flatten()
+    if not _is_number(values.type) or values.null_count:
+        raise BadArray(f"{file} has lists of {values.type}. Give lists of numbers, without gaps.")
+    lengths = np.unique(lists.value_lengths().to_numpy(zero_copy_only=False)) if len(lists) else np.array([0])
+    if len(lengths) > 1:
+        raise BadArray(f"{file} has lists of {lengths[0]} to {lengths[-1]} numbers. All must be as long.")
+    return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(len(lists), -1)
