@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from vizsla.errors import BadArray, BadOption, NotEnoughImages
 from vizsla.functional.rows import as_rows
 from vizsla.strategy.base import as_probs, strategies, sub_pool
-from vizsla.views import Material
+from vizsla.views import DRAWN, Drawn, Material
 
 
 def select(
@@ -19,7 +19,7 @@ def select(
     *,
     embeddings: Any = None,
     probs: Any = None,
-    draws: Any = None,
+    draws: Any = "dropout",
     labelled: Any = (),
     labels: Any = None,
     n: int,
@@ -32,8 +32,8 @@ def select(
              embeddings: (N, D) features of all images.
              probs: (N, C) class probabilities of all images. A strategy that needs them and is not given them
              gets those of a logistic regression on embeddings, labelled and labels.
-             draws: (N, K, C) class probabilities in K draws of the model, for `bald` and its like; else the head
-             of that logistic regression is drawn from.
+             draws: (N, K, C) class probabilities in K draws of the model, for `bald` and its like; or how to draw
+             from that logistic regression, `dropout` (of features) or `laplace`.
              labelled: row numbers that are labelled already. labels: their classes, in the same order.
              n: how many rows. seed: decides every random choice, ties too.
              pool_size: look at a random sub-pool of that size; 0 looks at everything.
@@ -46,8 +46,8 @@ def select(
     rule = strategies[strategy]
     features = None if embeddings is None else _features(embeddings)
     given = None if probs is None else as_probs(probs)
-    samples = None if draws is None else _draws(draws)
-    total = _rows(features, given if samples is None else samples)
+    samples = _draws(draws)
+    total = _rows(embeddings=features, probs=given, draws=None if isinstance(samples, str) else samples)
     known = _labelled(labelled, total)
     pool = np.setdiff1d(np.arange(total, dtype=np.int64), known)
     if n < 1:
@@ -76,7 +76,12 @@ def _codes(labels: Any, known: np.ndarray) -> Int64[np.ndarray, " l"]:
     return codes.astype(np.int64)
 
 
-def _draws(draws: Any) -> torch.Tensor:
+def _draws(draws: Any) -> torch.Tensor | Drawn:
+    if isinstance(draws, str):
+        for way in DRAWN:
+            if draws == way:
+                return way
+        raise BadOption(f"draws {draws!r} are not known. Give an array (N, K, C), 'dropout' or 'laplace'.")
     tensor = as_rows(draws) if isinstance(draws, np.ndarray) else torch.as_tensor(draws)
     if tensor.ndim != 3 or tensor.shape[1] < 2:
         raise BadArray(f"draws must have shape (images, draws ≥ 2, classes ≥ 2), not {tuple(tensor.shape)}.")
@@ -98,16 +103,18 @@ def _features(embeddings: Any) -> np.ndarray:
     return array
 
 
-def _rows(features: np.ndarray | None, probs: torch.Tensor | None) -> int:
-    if features is None:
-        if probs is None:
-            raise BadArray("give embeddings=… (N, D) or probs=… (N, C): there is nothing to select from.")
-        return len(probs)
-    if probs is not None and len(features) != len(probs):
-        raise BadArray(
-            f"embeddings have {len(features)} rows but probs have {len(probs)}. Both must cover the same images."
-        )
-    return len(features)
+def _rows(**arrays: np.ndarray | torch.Tensor | None) -> int:
+    """How many rows all arrays that were given have."""
+    sizes = {name: len(array) for name, array in arrays.items() if array is not None}
+    if not sizes:
+        raise BadArray("give embeddings=… (N, D) or probs=… (N, C): there is nothing to select from.")
+    (first, rows), *others = sizes.items()
+    for name, size in others:
+        if size != rows:
+            raise BadArray(
+                f"{first} have {rows} rows but {name} have {size}. Both must cover the same images."
+            )
+    return rows
 
 
 def _labelled(labelled: Any, total: int) -> Int64[np.ndarray, " l"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,11 +15,14 @@ from torch import Tensor
 from vizsla.errors import BadArray
 from vizsla.functional.geometry import principal_axes
 from vizsla.functional.rows import as_rows
-from vizsla.models.heads import LogisticHead, unit_rows
+from vizsla.models.heads import INVERSE_STRENGTH, LogisticHead, unit_rows
 from vizsla.strategy.base import Head, Pool, Strategy, View
-from vizsla.strategy.draws import ArrayDraws, LinearDraws, dropout
+from vizsla.strategy.draws import ArrayDraws, LinearDraws, dropout, laplace
 
 COMMITTEE = 8
+
+Drawn = Literal["dropout", "laplace"]
+DRAWN: tuple[Drawn, ...] = ("dropout", "laplace")
 
 
 @dataclass(eq=False)
@@ -35,7 +39,8 @@ class Material:
     embeddings: Float[np.ndarray, "N d"] | Float[Tensor, "N d"] | None = None
     labels: Int64[np.ndarray, " l"] | None = None
     probs: Float[Tensor, "N c"] | None = None
-    draws: Float[Tensor, "N k c"] | None = None
+    draws: Float[Tensor, "N k c"] | Drawn = "dropout"
+    """Or how to draw them from the head."""
     candidate_probs: Float[Tensor, "n c"] | None = None
     """Of the candidates only, in place of `probs`."""
     labelled_probs: Float[Tensor, "l c"] | None = None
@@ -51,7 +56,7 @@ class Material:
         """What the strategy sees. Raises BadArray where a part can neither be found nor made."""
         self.name = rule.name
         needs = rule.needs
-        head = self.head if needs & {"head"} or (needs & {"draws"} and self.draws is None) else None
+        head = self.head if needs & {"head"} or (needs & {"draws"} and isinstance(self.draws, str)) else None
         return View(
             ids=self.candidates if ids is None else ids,
             probs=self._candidate_probs() if "probs" in needs else None,
@@ -127,14 +132,16 @@ class Material:
         return head.weights, head.bias
 
     def _draws(self, head: Head | None, rng: Generator) -> ArrayDraws | LinearDraws:
-        if self.draws is not None:
+        if not isinstance(self.draws, str):
             return ArrayDraws(self.draws, self.candidates)
         assert head is not None
-        return dropout(head, rng)
+        if self.draws == "dropout":
+            return dropout(head, rng)
+        return laplace(head, self._labels(), rng, decay=1 / INVERSE_STRENGTH)
 
     def _committee(self, rng: Generator) -> ArrayDraws | LinearDraws:
         """Heads fitted on bootstrap draws of the labels; each keeps one label of every class."""
-        if self.draws is not None:
+        if not isinstance(self.draws, str):
             return ArrayDraws(self.draws, self.candidates)
         self._require_labels()
         assert self.labels is not None

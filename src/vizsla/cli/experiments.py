@@ -124,7 +124,13 @@ _file = click.Path(path_type=Path)
 @click.option("--strategy", required=True, metavar="NAME")
 @click.option("--embeddings", type=_file, metavar="FILE", help="(N, D) features.")
 @click.option("--probs", type=_file, metavar="FILE", help="(N, C) class probabilities.")
-@click.option("--draws", type=_file, metavar="FILE", help="(N, K, C) class probabilities in K draws.")
+@click.option(
+    "--draws",
+    default="dropout",
+    show_default=True,
+    metavar="FILE|dropout|laplace",
+    help="(N, K, C) class probabilities in K draws, or how to draw from the head.",
+)
 @click.option("--labelled", type=_file, metavar="FILE", help="Rows that are labelled already.")
 @click.option("--labels", type=_file, metavar="FILE", help="Their classes.")
 @click.option("-n", "n", required=True, type=int, help="How many rows to choose.")
@@ -136,8 +142,10 @@ def select(as_json: bool, **options: Any) -> None:
     from vizsla.cli.arrays import load
     from vizsla.selection import select as choose
 
-    for name in ("embeddings", "probs", "draws", "labelled", "labels"):
+    for name in ("embeddings", "probs", "labelled", "labels"):
         options[name] = load(name, options[name])
+    if options["draws"] not in ("dropout", "laplace"):
+        options["draws"] = load("draws", Path(options["draws"]))
     if options["labelled"] is None:
         options["labelled"] = ()
     rows = choose(options.pop("strategy"), **options).tolist()

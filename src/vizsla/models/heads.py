@@ -30,6 +30,8 @@ class HeadFactory(Protocol):
 
 heads: Registry[HeadFactory] = Registry("head", "heads")
 
+INVERSE_STRENGTH = 30.0
+
 _threads = ThreadpoolController()  # made once: it looks through every loaded library
 
 
@@ -41,7 +43,7 @@ class LogisticHead:
     labels are few and dimensions many.
     """
 
-    def __init__(self, n_classes: int, inverse_strength: float = 30.0) -> None:
+    def __init__(self, n_classes: int, inverse_strength: float = INVERSE_STRENGTH) -> None:
         self.n_classes = n_classes
         self.inverse_strength = inverse_strength
         self.weights = np.zeros((n_classes, 0), np.float32)

@@ -60,3 +60,27 @@ def dropout(head: Head, rng: Generator, *, k: int = DRAWS, rate: float = DROPPED
     """
     kept = torch.from_numpy(rng.random((k, 1, head.weight.shape[1])) >= rate).to(head.weight)
     return LinearDraws(head.pool, head.weight * kept / (1 - rate), head.bias.expand(k, -1))
+
+
+def laplace(
+    head: Head, labels: Int64[np.ndarray, " l"], rng: Generator, *, k: int = DRAWS, decay: float
+) -> LinearDraws:
+    """Heads drawn from the Gaussian that fits the posterior of the weights at the fitted ones.
+
+    One Gaussian per class, with the precision decay·I + Σ p(1 − p) x xᵀ over the labelled rows x = (row, 1):
+    the Hessian of the loss, without what couples two classes.
+
+    Args: labels: of `head.pool.labelled`. decay: the head's L2 penalty, ½·decay·‖W‖².
+    Source: MacKay 1992, doi:10.1162/neco.1992.4.5.720; Daxberger et al. 2021, arXiv:2106.14806.
+    """
+    rows = gather(head.pool.rows, head.pool.labelled).double()
+    inputs = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
+    probs = (rows @ head.weight.double().T + head.bias.double()).softmax(dim=1)
+    noise = torch.from_numpy(rng.standard_normal((len(head.weight), inputs.shape[1], k))).to(inputs)
+    eye = torch.eye(inputs.shape[1], dtype=inputs.dtype, device=inputs.device)
+    weights = torch.cat([head.weight, head.bias[:, None]], dim=1).double().expand(k, -1, -1).clone()
+    for c in np.unique(labels).tolist():  # a class never seen stays as it is
+        variance = (probs[:, c] * (1 - probs[:, c]))[:, None]
+        root = torch.linalg.cholesky(decay * eye + inputs.T @ (variance * inputs))
+        weights[:, c] += torch.linalg.solve_triangular(root.T, noise[c], upper=True).T
+    return LinearDraws(head.pool, weights[:, :, :-1].float(), weights[:, :, -1].float())
