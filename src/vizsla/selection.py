@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64
 
 from vizsla.errors import BadArray, BadOption, NotEnoughImages
-from vizsla.functional.rows import as_rows
+from vizsla.functional.rows import as_rows, blocks
 from vizsla.strategy.base import as_probs, strategies, sub_pool
 from vizsla.views import DRAWN, Drawn, Material
 
@@ -89,18 +89,27 @@ def _draws(draws: Any) -> torch.Tensor | Drawn:
     return tensor
 
 
-def _features(embeddings: Any) -> np.ndarray:
-    array = (
-        embeddings.detach().cpu().numpy() if isinstance(embeddings, torch.Tensor) else np.asarray(embeddings)
-    )
-    if array.ndim != 2 or not np.issubdtype(array.dtype, np.number):
+def _features(embeddings: Any) -> torch.Tensor:
+    array = embeddings if isinstance(embeddings, torch.Tensor) else np.asarray(embeddings)
+    if array.ndim != 2 or not _is_real(array):
         raise BadArray(
-            f"embeddings must be numbers of shape (images, dimensions), not {array.dtype} {array.shape}."
+            f"embeddings must be numbers of shape (images, dimensions), not {array.dtype} {tuple(array.shape)}."
         )
-    bad = ~np.isfinite(array).all(axis=1)
-    if bad.any():
-        raise BadArray(f"embeddings row {int(bad.argmax())} holds NaN or infinity. Remove or mend that row.")
-    return array
+    rows = as_rows(array)
+    rows = rows if rows.is_floating_point() else rows.float()
+    for place, block in blocks(rows):
+        if not torch.isfinite(block.sum()):  # one number tells of a whole block; only then is it searched
+            bad = (~torch.isfinite(block).all(dim=1)).nonzero()
+            if len(bad):
+                row = place.start + int(bad[0, 0])
+                raise BadArray(f"embeddings row {row} holds NaN or infinity. Remove or mend that row.")
+    return rows
+
+
+def _is_real(array: np.ndarray | torch.Tensor) -> bool:
+    if isinstance(array, torch.Tensor):
+        return not array.is_complex()
+    return bool(np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating))
 
 
 def _rows(**arrays: np.ndarray | torch.Tensor | None) -> int:

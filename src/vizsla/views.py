@@ -117,7 +117,9 @@ class Material:
     def _unit(self) -> Float[np.ndarray, "N r"]:
         if self.coordinates is None:
             assert self.embeddings is not None
-            features = self.embeddings.numpy() if isinstance(self.embeddings, Tensor) else self.embeddings
+            features = (
+                self.embeddings.cpu().numpy() if isinstance(self.embeddings, Tensor) else self.embeddings
+            )
             self.coordinates = unit_rows(principal_axes(features)(features))
         return self.coordinates
 

@@ -15,12 +15,14 @@ BLOCK_BYTES = 16 << 20
 
 
 def as_rows(array: Float[np.ndarray, "n d"] | Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """The array as a tensor that shares its memory, also where that is a read-only map of a file."""
+    """The array as a tensor that shares its memory, where it can; a read-only map of a file too."""
     if isinstance(array, Tensor):
         return array.detach()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torch warns of read-only memory; we never write
-        return torch.from_numpy(array if array.flags.c_contiguous else np.ascontiguousarray(array))
+        kind = np.dtype(np.float64) if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
+        native = array.astype(kind, copy=False)
+        return torch.from_numpy(native if native.flags.c_contiguous else np.ascontiguousarray(native))
 
 
 def blocks(rows: Float[Tensor, "n d"], width: int = 0) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
