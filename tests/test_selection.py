@@ -19,10 +19,11 @@ def test_margin_picks_the_smallest_gaps_of_the_unlabelled_rows_in_order():
 
 
 def test_rows_are_distinct_unlabelled_and_repeatable():
+    given = {"probs": PROBS, "embeddings": EMBEDDINGS, "labelled": [1, 5, 9], "labels": [0, 1, 0]}
     for name in vizsla.strategies:
-        picks = [vizsla.select(name, probs=PROBS, labelled=[1, 5, 9], n=57, seed=3) for _ in range(2)]
-        assert sorted(picks[0].tolist()) == [row for row in range(60) if row not in (1, 5, 9)]
-        assert picks[0].tolist() == picks[1].tolist()
+        picks = [vizsla.select(name, **given, n=57, seed=3) for _ in range(2)]
+        assert sorted(picks[0].tolist()) == [row for row in range(60) if row not in (1, 5, 9)], name
+        assert picks[0].tolist() == picks[1].tolist(), name
 
 
 def test_missing_probs_are_those_of_a_logistic_regression_on_centred_rows_of_unit_length():

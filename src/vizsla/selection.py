@@ -49,7 +49,9 @@ def select(
     samples = _draws(draws)
     total = _rows(embeddings=features, probs=given, draws=None if isinstance(samples, str) else samples)
     known = _labelled(labelled, total)
-    pool = np.setdiff1d(np.arange(total, dtype=np.int64), known)
+    unlabelled = np.ones(total, bool)
+    unlabelled[known] = False
+    pool = np.flatnonzero(unlabelled)
     if n < 1:
         raise BadOption(f"n must be at least 1, not {n}.")
     if n > len(pool):

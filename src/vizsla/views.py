@@ -85,7 +85,10 @@ class Material:
         if self.candidate_probs is not None:
             return self.candidate_probs
         if self.probs is not None:
-            return self.probs[torch.from_numpy(self.candidates).to(self.probs.device)]
+            whole = len(self.candidates) == len(self.probs) and (np.diff(self.candidates) == 1).all()
+            return (
+                self.probs if whole else self.probs[torch.from_numpy(self.candidates).to(self.probs.device)]
+            )
         head = self.head
         parts = [rows @ head.weight.T + head.bias for _, rows in head.pool.of_candidates()]
         return torch.cat(parts).softmax(dim=1)

@@ -49,17 +49,16 @@ def sq_norms(rows: Float[Tensor, "n d"]) -> Float32[Tensor, " n"]:
     return out
 
 
-def products(rows: Float[Tensor, "n d"], points: Float32[Tensor, "k d"]) -> Float32[Tensor, "n k"]:
-    """Inner product of each row with each point."""
-    out = torch.empty(len(rows), len(points), device=rows.device)
-    for place, block in blocks(rows, len(points)):
-        torch.mm(block, points.T, out=out[place])
-    return out
+def parts(
+    rows: Float[Tensor, "N d"], positions: Int64[np.ndarray, " k"], width: int = 0
+) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
+    """The rows at these positions piece by piece in float32, each with its place among the positions.
 
+    They are copies, which may be written to.
 
-def mean_row(rows: Float[Tensor, "n d"]) -> Float32[Tensor, " d"]:
-    """The mean of all rows."""
-    total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
-    for _, block in blocks(rows):
-        total += block.sum(dim=0)
-    return (total / max(len(rows), 1)).float()
+    Args: width: columns of the largest result computed from a block, if more than the rows have.
+    """
+    step = max(64, BLOCK_BYTES // (4 * max(rows.shape[1], width, 1)))
+    for start in range(0, len(positions), step):
+        place = slice(start, min(start + step, len(positions)))
+        yield place, gather(rows, positions[place])

@@ -13,7 +13,8 @@ from numpy.random import Generator
 from torch import Tensor
 
 from vizsla.errors import BadArray, NotEnoughImages
-from vizsla.functional.rows import BLOCK_BYTES, gather
+from vizsla.functional.rows import as_rows, parts
+from vizsla.functional.uncertainty import in_cache
 from vizsla.registry import Registry
 from vizsla.types import Batch
 
@@ -25,7 +26,7 @@ class Pool:
     rows: Float[Tensor, "N d"]
     """Any float type, on any device; it may be a memory map. Rows that are neither are not looked at."""
     candidates: Int64[np.ndarray, " n"]
-    """Where the candidates lie in `rows`, ascending as in the view."""
+    """Where the candidates lie in `rows`, in the order of the view."""
     labelled: Int64[np.ndarray, " l"]
     """Where the labelled images lie."""
 
@@ -54,10 +55,7 @@ class Pool:
 
     def of_candidates(self) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
         """The candidates' rows piece by piece in float32, each with its place in the view."""
-        step = max(64, BLOCK_BYTES // (4 * max(self.rows.shape[1], 1)))
-        for start in range(0, len(self.candidates), step):
-            place = slice(start, min(start + step, len(self.candidates)))
-            yield place, gather(self.rows, self.candidates[place])
+        return parts(self.rows, self.candidates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,18 +207,20 @@ def as_probs(probs: object) -> Float[Tensor, "n c"]:
 
     Raises: BadArray on a wrong shape, NaN, negative entries or rows that do not sum to one.
     """
-    tensor = torch.as_tensor(probs)
+    tensor = as_rows(probs) if isinstance(probs, np.ndarray) else torch.as_tensor(probs)
     if not tensor.is_floating_point():
         tensor = tensor.double()
     if tensor.ndim != 2 or tensor.shape[1] < 2:
         raise BadArray(f"probs must have shape (images, classes ≥ 2), not {tuple(tensor.shape)}.")
-    sums = tensor.double().sum(dim=1)
     tolerance = 1e-2 if tensor.dtype in (torch.float16, torch.bfloat16) else 1e-3
-    bad = ~(((sums - 1).abs() <= tolerance) & (tensor >= 0).all(dim=1))
-    if bad.any():
+    for place, block in in_cache(tensor):
+        off = (block.sum(dim=1) - 1).abs()
+        if off.max() <= tolerance and block.min() >= 0:  # False for NaN
+            continue
+        bad = ~((off <= tolerance) & (block >= 0).all(dim=1))
         row = int(bad.nonzero()[0, 0])
         raise BadArray(
-            f"probs row {row} is not a probability row: it sums to {sums[row]:.4g} and its smallest entry is "
-            f"{tensor[row].min():.4g}. Pass softmax outputs, not logits."
+            f"probs row {place.start + row} is not a probability row: it sums to {block[row].sum():.4g} and its "
+            f"smallest entry is {block[row].min():.4g}. Pass softmax outputs, not logits."
         )
     return tensor

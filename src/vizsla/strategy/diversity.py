@@ -71,7 +71,7 @@ def badge_batch(view: View, n: int, rng: Generator) -> Batch:
     pool, probs = _pool(view), view.probs
     assert probs is not None
     everywhere = torch.zeros(len(pool.rows), probs.shape[1], device=pool.rows.device)
-    everywhere[pool.mask] = probs.float().to(pool.rows.device)
+    everywhere[torch.from_numpy(pool.candidates)] = probs.float().to(pool.rows.device)
     space, bounds = Gradients(pool.rows, everywhere), _mask(pool).astype(np.float64)
     lengths = np.where(bounds > 0, space.lengths(), -1.0)
     first = int(rng.choice(np.flatnonzero(lengths == lengths.max())))
@@ -105,4 +105,6 @@ def _pick(
     view: View, pool: Pool, places: Int64[np.ndarray, " n"], scores: Float64[np.ndarray, " n"]
 ) -> Batch:
     """Rows of the pool to positions in the view."""
-    return view.pick(np.searchsorted(pool.candidates, places), scores)
+    position = np.empty(len(pool.rows), np.int64)
+    position[pool.candidates] = np.arange(len(pool.candidates))
+    return view.pick(position[places], scores)

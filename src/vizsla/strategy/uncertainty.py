@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 
-from vizsla.functional.uncertainty import least_confidence, margin
+from vizsla.functional.uncertainty import entropy, least_confidence, margin, ratio
 from vizsla.strategy.base import View, strategies
 from vizsla.types import Batch
 
@@ -27,6 +27,18 @@ def least_confidence_batch(view: View, n: int, rng: Generator) -> Batch:
 def margin_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images whose two most likely classes are nearest to a tie."""
     return view.top(margin(_probs(view)), n, rng)
+
+
+@strategies.rule("ratio", needs={"probs"})
+def ratio_batch(view: View, n: int, rng: Generator) -> Batch:
+    """The n images whose second most likely class comes nearest to the first, as a quotient."""
+    return view.top(ratio(_probs(view)), n, rng)
+
+
+@strategies.rule("entropy", needs={"probs"})
+def entropy_batch(view: View, n: int, rng: Generator) -> Batch:
+    """The n images whose class is most uncertain over all classes, not over the first two only."""
+    return view.top(entropy(_probs(view)), n, rng)
 
 
 def _probs(view: View) -> torch.Tensor:

@@ -1,0 +1,203 @@
+"""Strategies that ask what the model does not know: by draws, by a committee, with noise, or weighed by the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.random import Generator
+from torch import Tensor
+
+from vizsla.functional import uncertainty
+from vizsla.functional.batchbald import batchbald
+from vizsla.functional.rows import BLOCK_BYTES
+from vizsla.strategy.base import Draws, Pool, View, strategies, top_positions
+from vizsla.types import Batch
+
+Score = Callable[[View], Float[Tensor, " n"]]
+"""What a view's candidates score; higher = sooner."""
+
+BATCHBALD_POOL = 10_000
+"""BatchBALD looks at so many candidates, those of the greatest BALD."""
+
+
+def over_draws(draws: Draws, n: int, score: Callable[[Tensor], Tensor]) -> Tensor:
+    """A score of n candidates' (b, k, c) draws, made block by block: they are never all in memory."""
+    classes = draws(np.arange(0)).shape[2]
+    step = max(1, BLOCK_BYTES // (4 * draws.k * classes))
+    starts = range(0, n, step)
+    return torch.cat([score(draws(np.arange(start, min(start + step, n)))) for start in starts])
+
+
+# --- draws of the model, and a committee
+
+
+def bald(view: View) -> Float[Tensor, " n"]:
+    """Mutual information of each candidate's class and the draw."""
+    assert view.draws is not None  # Strategy.choose has checked `needs`
+    return over_draws(view.draws, len(view.ids), uncertainty.bald)
+
+
+@strategies.rule("bald", needs={"draws"})
+def bald_batch(view: View, n: int, rng: Generator) -> Batch:
+    """The n images that the draws, each sure of itself, disagree on most; blind to overlap within the batch."""
+    return view.top(bald(view), n, rng)
+
+
+@strategies.rule("variation_ratio", needs={"draws"})
+def variation_ratio_batch(view: View, n: int, rng: Generator) -> Batch:
+    """The n images for which most draws vote against the majority."""
+    assert view.draws is not None
+    return view.top(over_draws(view.draws, len(view.ids), uncertainty.variation_ratio), n, rng)
+
+
+@strategies.rule("mean_std", needs={"draws"})
+def mean_std_batch(view: View, n: int, rng: Generator) -> Batch:
+    """The n images whose probabilities vary most between draws."""
+    assert view.draws is not None
+    return view.top(over_draws(view.draws, len(view.ids), uncertainty.mean_std), n, rng)
+
+
+@strategies.rule("batchbald", needs={"draws"}, joint=True)
+def batchbald_batch(view: View, n: int, rng: Generator) -> Batch:
+    """The n images whose labels all together tell most about the model; scores are what each adds."""
+    draws = view.draws
+    assert draws is not None
+    information = bald(view)
+    kept = top_positions(information.cpu().double().numpy(), min(len(view.ids), max(BATCHBALD_POOL, n)), rng)
+    among = information[torch.from_numpy(kept).to(information.device)]
+    chosen, joint = batchbald(lambda positions: draws(kept[positions]), among, n, rng)
+    return view.pick(kept[chosen], np.diff(joint, prepend=0.0))
+
+
+@strategies.rule("query_by_committee", needs={"committee"})
+def committee_batch(view: View, n: int, rng: Generator) -> Batch:
+    """The n images over which the votes of a committee are most divided."""
+    assert view.committee is not None
+    return view.top(over_draws(view.committee, len(view.ids), uncertainty.vote_entropy), n, rng)
+
+
+@strategies.rule("query_by_committee_kl", needs={"committee"})
+def committee_kl_batch(view: View, n: int, rng: Generator) -> Batch:
+    """The n images over which the probabilities of a committee diverge most from their mean.
+
+    The mean of KL(p_k ‖ mean p) over the members is H(mean p) − mean H(p_k), the formula of BALD.
+    Source: McCallum & Nigam 1998, Employing EM and pool-based active learning for text classification.
+    """
+    assert view.committee is not None
+    return view.top(over_draws(view.committee, len(view.ids), uncertainty.bald), n, rng)
+
+
+# --- any positive score, with noise or balanced over the classes
+
+
+def margin(view: View) -> Float[Tensor, " n"]:
+    """1 − (p1 − p2), from 0 to 1."""
+    return 1 + uncertainty.margin(_probs(view))
+
+
+def ratio(view: View) -> Float[Tensor, " n"]:
+    """p2 / p1."""
+    return uncertainty.ratio(_probs(view))
+
+
+def entropy(view: View) -> Float[Tensor, " n"]:
+    """Entropy of the class."""
+    return uncertainty.entropy(_probs(view))
+
+
+def least_confidence(view: View) -> Float[Tensor, " n"]:
+    """1 − p1."""
+    return uncertainty.least_confidence(_probs(view))
+
+
+def power(name: str, score: Score, needs: str, beta: float = 1.0) -> None:
+    """Register a strategy that draws its batch with chances ∝ score^beta, for any score ≥ 0, higher = sooner.
+
+    Images of score 0 come last, in random order. Source: Kirsch et al. 2023, arXiv:2106.12059.
+    """
+
+    @strategies.rule(name, needs={needs})
+    def batch(view: View, n: int, rng: Generator) -> Batch:
+        scores = score(view)
+        return view.top(uncertainty.powered(scores, rng.gumbel(size=len(scores)), beta), n, rng)
+
+    batch.__doc__ = f"n images drawn with chances that grow with `{_plain(name)}`."
+
+
+def class_balanced(name: str, score: Score, needs: str) -> None:
+    """Register a strategy that takes the n images of greatest score over their class's predicted share.
+
+    The score must be ≥ 0, higher = sooner. Where probabilities are not given, they are the mean of the draws.
+    """
+
+    @strategies.rule(name, needs={needs})
+    def batch(view: View, n: int, rng: Generator) -> Batch:
+        return view.top(uncertainty.class_balanced(score(view), _predicted(view)), n, rng)
+
+    batch.__doc__ = f"The n images of greatest `{_plain(name)}` over the predicted share of their class."
+
+
+def _plain(name: str) -> str:
+    """The score's name without that of the family."""
+    return name.removeprefix("power_").removeprefix("class_balanced_")
+
+
+for _wrap in (power, class_balanced):
+    _wrap(f"{_wrap.__name__}_margin", margin, "probs")
+    _wrap(f"{_wrap.__name__}_entropy", entropy, "probs")
+    _wrap(f"{_wrap.__name__}_least_confidence", least_confidence, "probs")
+    _wrap(f"{_wrap.__name__}_bald", bald, "draws")
+power("power_ratio", ratio, "probs")
+
+
+# --- probabilities and embeddings
+
+
+@strategies.rule("expected_gradient", needs={"probs", "embeddings"})
+def expected_gradient_batch(view: View, n: int, rng: Generator) -> Batch:
+    """The n images whose labels would change a linear head most, to be expected by its own predictions."""
+    assert view.embeddings is not None
+    norms = [rows.norm(dim=1) for _, rows in view.embeddings.of_candidates()]
+    probs = _probs(view)
+    return view.top(uncertainty.expected_gradient(probs, torch.cat(norms).to(probs.device)), n, rng)
+
+
+@strategies.rule("density_weighted", needs={"probs", "embeddings"})
+def density_weighted_batch(view: View, n: int, rng: Generator) -> Batch:
+    """The n images of greatest entropy × mean similarity to the pool, so that outliers are left alone.
+
+    Source: Settles & Craven 2008, doi:10.3115/1613715.1613855 (information density).
+    """
+    assert view.embeddings is not None
+    probs = _probs(view)
+    return view.top(uncertainty.entropy(probs) * mean_similarity(view.embeddings).to(probs.device), n, rng)
+
+
+def mean_similarity(pool: Pool) -> Float[Tensor, " n"]:
+    """Mean of (1 + cosine)/2 of each candidate and all candidates, itself too; a zero row has cosine 0 with all.
+
+    By the mean of the unit rows: O(n·d), where the similarities would be n².
+    """
+    total = torch.zeros(pool.rows.shape[1], dtype=torch.float64, device=pool.rows.device)
+    for _, rows in pool.of_candidates():
+        total += torch.nn.functional.normalize(rows, dim=1).sum(dim=0)
+    mean = (total / len(pool.candidates)).float()
+    cosines = [torch.nn.functional.normalize(rows, dim=1) @ mean for _, rows in pool.of_candidates()]
+    return (1 + torch.cat(cosines)) / 2
+
+
+def _probs(view: View) -> Tensor:
+    assert view.probs is not None
+    return view.probs
+
+
+def _predicted(view: View) -> Float[Tensor, "n c"]:
+    if view.probs is not None:
+        return view.probs
+    assert view.draws is not None
+    return over_draws(
+        view.draws, len(view.ids), lambda draws: uncertainty.at_least_float32(draws).mean(dim=1)
+    )
