@@ -12,6 +12,7 @@ from sklearn.cluster import kmeans_plusplus
 from torch import Tensor
 
 from vizsla.functional.rows import blocks, gather, sq_norms
+from vizsla.functional.threads import one_thread
 
 _STEPS = 25
 _SETTLED = 1e-3  # stop once a step lowers the cost by less than this part
@@ -49,7 +50,8 @@ def kmeans(
     )
     sample = gather(rows, sampled)
     seeds = min(k, len(sample))
-    first, _ = kmeans_plusplus(sample.cpu().numpy(), seeds, random_state=int(rng.integers(2**31)))
+    with one_thread():
+        first, _ = kmeans_plusplus(sample.cpu().numpy(), seeds, random_state=int(rng.integers(2**31)))
     centroids = torch.from_numpy(first).to(rows.device)
     centroids = torch.cat([centroids, centroids[-1:].expand(k - seeds, -1)])
     if len(sample) < len(allowed):

@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float, Int64
 from scipy.optimize import minimize
-from threadpoolctl import ThreadpoolController
 
+from vizsla.functional.threads import one_thread
 from vizsla.registry import Registry
 
 Vectors = Float[np.ndarray, "n d"]
@@ -32,8 +32,6 @@ heads: Registry[HeadFactory] = Registry("head", "heads")
 
 INVERSE_STRENGTH = 30.0
 
-_threads = ThreadpoolController()  # made once: it looks through every loaded library
-
 
 @heads.register("logistic")
 class LogisticHead:
@@ -56,7 +54,7 @@ class LogisticHead:
         strength = self.inverse_strength / 2 if len(seen) == 2 else self.inverse_strength
         self.weights = np.zeros((self.n_classes, rows.shape[1]), np.float32)
         self.bias = np.full(self.n_classes, -np.inf, np.float32)
-        with _threads.limit(limits=1):  # small matrices: threads only get in each other's way
+        with one_thread():
             self.weights[seen], self.bias[seen] = multinomial(rows, codes, strength)
 
     def predict(self, vectors: Vectors) -> Float[np.ndarray, "n c"]:
