@@ -79,6 +79,8 @@ def _codes(labels: Any, known: np.ndarray) -> Int64[np.ndarray, " l"]:
 
 
 def _draws(draws: Any) -> torch.Tensor | Drawn:
+    if draws is None:
+        return DRAWN[0]
     if isinstance(draws, str):
         for way in DRAWN:
             if draws == way:

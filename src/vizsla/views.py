@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vizsla.errors import BadArray
 from vizsla.functional.geometry import principal_axes
-from vizsla.functional.rows import as_rows
+from vizsla.functional.rows import as_rows, take
 from vizsla.models.heads import INVERSE_STRENGTH, LogisticHead, unit_rows
 from vizsla.strategy.base import Head, Pool, Strategy, View
 from vizsla.strategy.draws import ArrayDraws, LinearDraws, dropout, laplace
@@ -86,9 +86,7 @@ class Material:
             return self.candidate_probs
         if self.probs is not None:
             whole = len(self.candidates) == len(self.probs) and (np.diff(self.candidates) == 1).all()
-            return (
-                self.probs if whole else self.probs[torch.from_numpy(self.candidates).to(self.probs.device)]
-            )
+            return self.probs if whole else take(self.probs, self.candidates)
         head = self.head
         parts = [rows @ head.weight.T + head.bias for _, rows in head.pool.of_candidates()]
         return torch.cat(parts).softmax(dim=1)

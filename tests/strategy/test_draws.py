@@ -71,5 +71,6 @@ def test_select_draws_as_told_and_knows_no_third_way():
         vizsla.select("variation_ratio", draws=way, n=20, **given).tolist() for way in ("dropout", "laplace")
     )
     assert by_dropout != by_laplace
+    assert vizsla.select("variation_ratio", draws=None, n=20, **given).tolist() == by_dropout
     with pytest.raises(BadOption, match="'dropout' or 'laplace'"):
         vizsla.select("variation_ratio", draws="jackknife", n=2, **given)

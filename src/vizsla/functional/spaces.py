@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
-from vizsla.functional.rows import blocks, sq_norms
+from vizsla.functional.rows import blocks, sq_norms, take
 
 Places = Int64[np.ndarray, " m"]
 
@@ -51,7 +51,7 @@ class Points:
 
     def nearest(self, others: Places) -> Float64[np.ndarray, " n"]:
         points = _take(self.rows, others).float()
-        lengths = self.norms[_index(others, self.rows)]
+        lengths = take(self.norms, others)
         out = torch.empty(len(self.rows), device=self.rows.device)
         for place, block in blocks(self.rows, len(others)):
             away = torch.addmm(lengths, block, points.T, alpha=-2)
@@ -86,7 +86,7 @@ class Gradients:
 
     def nearest(self, others: Places) -> Float64[np.ndarray, " n"]:
         points, errors = _take(self.rows, others).float(), _take(self.errors, others).float()
-        lengths = self.norms[_index(others, self.rows)]
+        lengths = take(self.norms, others)
         out = torch.empty(len(self.rows), device=self.rows.device)
         for place, block in blocks(self.rows, len(others)):
             alike = (block @ points.T).mul_(self.errors[place] @ errors.T)
@@ -108,9 +108,5 @@ def _at_least_0(distances: Tensor) -> Float64[np.ndarray, " n"]:
     return distances.clamp_(min=0).double().cpu().numpy()
 
 
-def _index(places: Places, like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(places)).to(like.device)
-
-
 def _take(rows: Tensor, places: Places) -> Tensor:
-    return rows[_index(places, rows)].double()
+    return take(rows, places).double()

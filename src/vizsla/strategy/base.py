@@ -13,7 +13,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from vizsla.errors import BadArray, NotEnoughImages
-from vizsla.functional.rows import as_rows, parts
+from vizsla.functional.rows import as_rows, parts, take
 from vizsla.functional.uncertainty import in_cache
 from vizsla.registry import Registry
 from vizsla.types import Batch
@@ -43,8 +43,7 @@ class Pool:
     def _copy(self) -> Pool:
         kept = np.concatenate([self.candidates, self.labelled])
         n = len(self.candidates)
-        rows = self.rows[torch.from_numpy(kept).to(self.rows.device)]
-        return Pool(rows, np.arange(n), np.arange(n, len(kept)))
+        return Pool(take(self.rows, kept), np.arange(n), np.arange(n, len(kept)))
 
     @property
     def mask(self) -> Bool[Tensor, " N"]:

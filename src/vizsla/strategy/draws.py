@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, Int64
 from numpy.random import Generator
 from torch import Tensor
 
-from vizsla.functional.rows import gather
+from vizsla.functional.rows import gather, take
 from vizsla.strategy.base import Head, Pool
 
 DRAWS = 20
@@ -29,7 +29,7 @@ class ArrayDraws:
         return self.array.shape[1]
 
     def __call__(self, positions: Int64[np.ndarray, " b"]) -> Float[Tensor, "b k c"]:
-        return self.array[torch.from_numpy(self.candidates[positions]).to(self.array.device)]
+        return take(self.array, self.candidates[positions])
 
 
 @dataclass(frozen=True, eq=False)
