@@ -198,6 +198,7 @@ def test_500_classes_and_a_corrupt_image_are_no_trouble(serve, sit_down, photos,
         desk.page.keyboard.press("1")
         desk.page.wait_for_timeout(40)
     desk.see("exhausted").wait_for()
+    desk.wait_for_number("saved", 60)  # the last answers may still be on their way
     assert dialogs == []
     with Project.open(tmp_path / "project") as project:
         counts = project.store.counts()

@@ -86,7 +86,9 @@ function AddClass({ first, offered, onAdd }) {
   async function submit(event) {
     event.preventDefault()
     const name = field.current?.value.trim()
-    if (name && (await onAdd(name)) && field.current) field.current.value = ''
+    if (!name || !field.current) return
+    field.current.value = '' // at once: the next name may be typed while this one is on its way
+    if (!(await onAdd(name)) && field.current && !field.current.value) field.current.value = name
   }
 
   if (offered) {
