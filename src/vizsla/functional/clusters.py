@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int64
 from numpy.random import Generator
 from torch import Tensor
 
-from vizsla.functional.coverage import Picked
 from vizsla.functional.neighbours import Balls, typicality
+from vizsla.functional.rows import Picked
 
 SMALL = 5
 

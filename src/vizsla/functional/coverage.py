@@ -8,16 +8,15 @@ of once per pick.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 from numpy.random import Generator
 
+from vizsla.functional.rows import Picked
 from vizsla.functional.spaces import Space
 
 _AT_ONCE = 256
 _PROPOSALS = 32
 _PATIENCE = 4  # rounds of proposals without a pick before all bounds are brought up to date
-
-Picked = tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, " n"]]
 
 
 def k_center(space: Space, bounds: Float64[np.ndarray, " N"], n: int, rng: Generator) -> Picked:
@@ -98,6 +97,7 @@ def d2_sampling(
             bounds[pick], allowed[pick] = 0.0, False
             late.append(pick)
         if rounds - len(late) > _PATIENCE:
-            np.minimum(bounds, space.nearest(np.array(late)), out=bounds) if late else None
+            if late:
+                np.minimum(bounds, space.nearest(np.array(late)), out=bounds)
             late, rounds = [], 0
     return np.array(picks), np.array(scores)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vizsla.functional.geometry import principal_axes
-from vizsla.functional.rows import blocks, gather, parts
+from vizsla.functional.rows import Picked, blocks, gather, parts
 
 PENALTY = 1 / 30
 """λ, the L2 penalty of `vizsla.models.heads.LogisticHead` on rows of unit length (inverse_strength = 30)."""
@@ -21,8 +21,6 @@ AXES = 256
 _SAMPLE = 4096  # rows that settle the principal axes of a pool
 _EQUAL = 1e-9
 _WORN = 0.03  # of the best gain since the last exact one: float32 then still has 1e-4 of it right
-
-Chosen = tuple[Int64[np.ndarray, " k"], Float64[np.ndarray, " k"]]
 
 
 def doubt(probs: Float[Tensor, "n c"]) -> Float64[Tensor, " n"]:
@@ -45,7 +43,7 @@ def bait(
     known_weights: Float[Tensor, " l"],
     k: int,
     rng: Generator,
-) -> Chosen:
+) -> Picked:
     """The k candidates that least leave in tr(A⁻¹F): 2k are added greedily, then k of them taken out again.
 
     A = λI + Σ w h hᵀ over labelled and chosen rows, F = the mean of w h hᵀ over candidates. h is what the head
@@ -70,7 +68,7 @@ def bait(
 
 def minimise_trace(
     points: Float32[Tensor, "n m"], information: Float64[Tensor, "m m"], k: int, rng: Generator
-) -> Chosen:
+) -> Picked:
     """The k points x that least leave in tr(A⁻¹F), A = information + Σ x xᵀ over them, F = mean x xᵀ over all.
 
     Forward to 2k, then backward to k. O(n·m) per pick after an O(n·m²) start.
@@ -164,7 +162,7 @@ class _Design:
             found = (self.points @ torch.from_numpy(both).to(self.points)).cpu().numpy()
         return np.ascontiguousarray(found.T, np.float64)
 
-    def forward(self, count: int, rng: Generator) -> Chosen:
+    def forward(self, count: int, rng: Generator) -> Picked:
         """The points that lower the trace most, one after the other; those that lower nothing at random."""
         picks, scores = np.empty(count, np.int64), np.zeros(count)
         taken = np.zeros(len(self.points), bool)

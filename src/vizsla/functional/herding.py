@@ -14,7 +14,7 @@ from numpy.random import Generator
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vizsla.functional.rows import gather, parts
+from vizsla.functional.rows import Picked, gather, parts
 
 REFERENCES = 2048
 NEAR_DUPLICATE = 0.1
@@ -24,8 +24,6 @@ _ASKED = 256  # rows whose neighbours settle the bandwidth
 _LABELLED = 4096  # labelled rows that settle it
 _FIRST = 32  # stale candidates looked at first; twice as many each time that is not enough
 _ROUNDING = 1e-7
-
-Chosen = tuple[Int64[np.ndarray, " k"], Float64[np.ndarray, " k"]]
 
 
 def herding(
@@ -37,7 +35,7 @@ def herding(
     rng: Generator,
     *,
     references: int = REFERENCES,
-) -> Chosen:
+) -> Picked:
     """Greedy maximum of Σ_j u_j max_{i ∈ labelled or chosen} k(i, j): each next candidate adds most to it.
 
     k = exp(−d²/σ²) between rows scaled to unit length, σ by `bandwidth`. The sum runs over at most `references`
@@ -138,7 +136,7 @@ class _Coverage:
         gains[gains <= _ROUNDING * float(self.worth.mean())] = 0.0
         return gains
 
-    def greedy(self, k: int, rng: Generator) -> Chosen:
+    def greedy(self, k: int, rng: Generator) -> Picked:
         """Lazily: a gain only falls as more is covered, so what it was once bounds what it is.
 
         Source: Minoux 1978, doi:10.1007/BFb0006528.

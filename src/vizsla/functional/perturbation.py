@@ -13,13 +13,12 @@ from numpy.random import Generator
 from torch import Tensor
 
 from vizsla.functional.kmeans import kmeans, nearest_unpicked
-from vizsla.functional.rows import gather, parts
+from vizsla.functional.rows import Picked, gather, parts
 
 STEP = 0.2
 """ε·√d of ALFA-Mix: how far a row is moved, as a part of its distance to the farthest class mean."""
 _DOUBLINGS = 8
 
-Chosen = tuple[Int64[np.ndarray, " k"], Float64[np.ndarray, " k"]]
 Doubts = tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]
 
 
@@ -32,7 +31,7 @@ def alfamix(
     bias: Float32[Tensor, " c"],
     k: int,
     rng: Generator,
-) -> Chosen:
+) -> Picked:
     """k kinds of candidates whose label flips when they are moved towards what contradicts it, one of each.
 
     The step is ε = .2/√d; it is doubled, up to 8 times, while fewer than k flip, and what is still missing
@@ -127,7 +126,7 @@ def dropquery(
     drawn: tuple[Float32[Tensor, "m c d"], Float32[Tensor, "m c"]],
     k: int,
     rng: Generator,
-) -> Chosen:
+) -> Picked:
     """k kinds of candidates whose label most of m other heads contradict, one of each.
 
     Too few: those that more heads contradict, then those of smaller margin.

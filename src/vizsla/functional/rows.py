@@ -7,11 +7,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, Shaped
+from jaxtyping import Float, Float32, Float64, Int64, Shaped
 from torch import Tensor
 
 BLOCK_BYTES = 16 << 20
 """How much of a pool is worked on at once, in float32: large enough to keep the cores busy, small beside it."""
+
+Picked = tuple[Int64[np.ndarray, " k"], Float64[np.ndarray, " k"]]
+"""Positions in chosen order, and the score of each."""
 
 
 def as_rows(array: Float[np.ndarray, "n d"] | Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -30,13 +33,11 @@ def blocks(rows: Float[Tensor, "n d"], width: int = 0) -> Iterator[tuple[slice, 
 
     Args: width: columns of the largest result computed from a block, if more than the rows have.
     """
-    step = max(64, BLOCK_BYTES // (4 * max(rows.shape[1], width, 1)))
-    for start in range(0, len(rows), step):
-        place = slice(start, min(start + step, len(rows)))
+    for place in _places(len(rows), max(rows.shape[1], width)):
         yield place, rows[place].float()
 
 
-def take(rows: Shaped[Tensor, n * rest], positions: Int64[np.ndarray, " k"]) -> Shaped[Tensor, k * rest]:
+def take(rows: Shaped[Tensor, "n ..."], positions: Int64[np.ndarray, " k"]) -> Shaped[Tensor, "k ..."]:
     """These rows as they are; a third of the time of `rows[positions]`."""
     return rows.index_select(0, torch.from_numpy(np.ascontiguousarray(positions)).to(rows.device))
 
@@ -63,7 +64,11 @@ def parts(
 
     Args: width: columns of the largest result computed from a block, if more than the rows have.
     """
-    step = max(64, BLOCK_BYTES // (4 * max(rows.shape[1], width, 1)))
-    for start in range(0, len(positions), step):
-        place = slice(start, min(start + step, len(positions)))
+    for place in _places(len(positions), max(rows.shape[1], width)):
         yield place, gather(rows, positions[place])
+
+
+def _places(n: int, width: int) -> Iterator[slice]:
+    """0 to n in pieces of which `width` columns fill a block."""
+    step = max(64, BLOCK_BYTES // (4 * max(width, 1)))
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
