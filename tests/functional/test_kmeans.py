@@ -42,7 +42,7 @@ def test_rows_left_out_move_no_centroid_but_get_a_label():
     rows = blobs()
     mask = np.arange(len(rows)) % 3 > 0
     whole = np.where(mask[:, None], rows, 1e6).astype(np.float32)
-    found = kmeans(torch.from_numpy(whole), 10, np.random.default_rng(1), mask=torch.from_numpy(mask))
+    found = kmeans(torch.from_numpy(whole), 10, np.random.default_rng(1), mask=mask)
     assert found.centroids.abs().max() < 100
     assert len(found.labels) == len(rows)
 
@@ -80,9 +80,7 @@ def test_each_centroid_takes_its_nearest_free_row_in_turn():
         k = int(rng.integers(1, mask.sum() + 1))
         centroids = np.repeat(rng.normal(size=(1, 2)), k, axis=0) if seed % 2 else rng.normal(size=(k, 2))
         centroids = centroids.astype(np.float32)
-        got = nearest_unpicked(
-            torch.from_numpy(rows), torch.from_numpy(centroids), mask=torch.from_numpy(mask)
-        )
+        got = nearest_unpicked(torch.from_numpy(rows), torch.from_numpy(centroids), mask=mask)
         free = set(np.flatnonzero(mask).tolist())
         for centroid, row in zip(centroids, got.tolist(), strict=True):
             assert row in free

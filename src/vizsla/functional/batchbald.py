@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -23,10 +24,12 @@ from vizsla.functional.uncertainty import at_least_float32, entropy
 Draws = Callable[[Int64[np.ndarray, " b"]], Float[Tensor, "b k c"]]
 """Class probabilities of these candidates, the same again for the same candidate."""
 
-EXACT = 10_000
-SAMPLED = 2_000
+EXACT = 1_000
+SAMPLED = 1_000
 AT_ONCE = 256
-NEAR = 1e-4
+NEGLIGIBLE = 1e-5
+"""Nats that nobody misses of a sampled estimate."""
+NEAR = 1e-3
 """Nats below the sampling error: among sampled configurations, no candidate is looked at that could add only so
 much more."""
 
@@ -114,19 +117,29 @@ class Configurations:
 
     def adds(self, probs: Float[Tensor, "b k c"]) -> Float[Tensor, " b"]:
         """Mutual information of each image's label and the draw, given the labels of the batch."""
-        b, k, c = probs.shape
-        chances, weights = (part.to(probs) for part in self._posterior)
-        mixed = chances @ probs.transpose(0, 1).reshape(k, b * c)
-        unsure = weights @ entropy(mixed.reshape(-1, c)).reshape(-1, b)
-        return unsure - entropy(probs.reshape(-1, c)).reshape(b, k) @ (weights @ chances)
+        chances, weights = (part.to(probs) for part in self.posterior)
+        information = -(entropy(probs.flatten(0, 1)).reshape(probs.shape[:2]) @ (weights @ chances))
+        tiny = torch.finfo(probs.dtype).tiny
+        for of_class in probs.permute(2, 1, 0).contiguous():
+            mixed = chances @ of_class
+            information -= weights @ mixed.clamp_min(tiny).log_().mul_(mixed)
+        return information
 
-    @property
-    def _posterior(self) -> tuple[Float64[Tensor, "m k"], Float64[Tensor, " m"]]:
-        """Chance of each draw given the configuration, and the weight of the configuration."""
+    @cached_property
+    def posterior(self) -> tuple[Float64[Tensor, "o k"], Float64[Tensor, " o"]]:
+        """Chance of each draw given the configuration, and the weight of the configuration, of those still open.
+
+        An image's label can tell no more about the draw than what is not known of it. Sampled configurations that
+        all but settle the draw are left out, as long as they could tell `NEGLIGIBLE` nats between them.
+        """
         m, k = self.logs.shape
-        if self.drawn_from is not None:
-            return self.logs.softmax(dim=1), self.logs.new_full((m,), 1 / m)
-        return self.logs.softmax(dim=1), (self.logs.logsumexp(dim=1) - math.log(k)).exp()
+        chances = self.logs.softmax(dim=1)
+        if self.drawn_from is None:
+            return chances, (self.logs.logsumexp(dim=1) - math.log(k)).exp()
+        weights = self.logs.new_full((m,), 1 / m)
+        tells, order = (weights * entropy(chances)).sort()
+        still_open = order[tells.cumsum(0) > NEGLIGIBLE]
+        return chances[still_open], weights[still_open]
 
 
 def _best(draws: Draws, bounds: np.ndarray, state: Configurations, rng: Generator) -> int:
@@ -134,9 +147,8 @@ def _best(draws: Draws, bounds: np.ndarray, state: Configurations, rng: Generato
     shuffled = rng.permutation(np.flatnonzero(bounds > -np.inf))
     order = shuffled[np.argsort(-bounds[shuffled], kind="stable")]
     best, most = int(order[0]), -np.inf
-    classes = draws(order[:0]).shape[2]
     near = 0.0 if state.drawn_from is None else NEAR
-    step = int(np.clip(BLOCK_BYTES // (4 * len(state.logs) * classes), 1, AT_ONCE))
+    step = int(np.clip(BLOCK_BYTES // (4 * max(len(state.posterior[1]), 1)), 1, AT_ONCE))
     for start in range(0, len(order), step):
         block = order[start : start + step]
         if most >= bounds[block[0]] - near:

@@ -15,9 +15,13 @@ from vizsla.functional.rows import blocks, gather, sq_norms
 from vizsla.functional.threads import one_thread
 
 _STEPS = 25
-_SETTLED = 1e-3  # stop once a step lowers the cost by less than this part
+_ROUGHLY, _SETTLED = (
+    1e-2,
+    3e-3,
+)  # stop once a step lowers the cost by less than this part: on a sample, on all rows
 _NEAREST = 8
 _SAMPLED, _SAMPLED_PER_CLUSTER = 4096, 20
+_SEEDED, _SEEDED_PER_CLUSTER = 2048, 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,38 +36,49 @@ class KMeans:
 
 
 def kmeans(
-    rows: Float[Tensor, "n d"], k: int, rng: Generator, *, mask: Bool[Tensor, " n"] | None = None
+    rows: Float[Tensor, "n d"], k: int, rng: Generator, *, mask: Bool[np.ndarray, " n"] | None = None
 ) -> KMeans:
     """Lloyd's algorithm: seeded by k-means++ and settled on a sample, then on all rows, at most 25 steps each.
 
     A cluster that loses all its rows keeps its centroid, so there are always k. At GEMM speed and with bounds
-    on memory that scikit-learn does not have: float16 rows stay float16.
+    on memory that scikit-learn does not have: float16 rows stay float16. It stops early: the cost is about 1.5%
+    above that of scikit-learn run to the end, which differs by 1% from seed to seed.
 
     Args: mask: the rows to fit to, at least one; default: all. With fewer than k distinct rows some clusters
           are empty.
     Source: Lloyd 1982, doi:10.1109/TIT.1982.1056489; Arthur & Vassilvitskii 2007.
     """
-    inside = torch.ones(len(rows), dtype=torch.bool, device=rows.device) if mask is None else mask
-    allowed = np.flatnonzero(inside.cpu().numpy())
+    allowed = np.arange(len(rows)) if mask is None else np.flatnonzero(mask)
+    inside = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    inside[torch.from_numpy(allowed).to(rows.device)] = True
     sampled = np.sort(
         rng.choice(allowed, min(len(allowed), max(_SAMPLED, _SAMPLED_PER_CLUSTER * k)), replace=False)
     )
     sample = gather(rows, sampled)
-    seeds = min(k, len(sample))
-    with one_thread():
-        first, _ = kmeans_plusplus(sample.cpu().numpy(), seeds, random_state=int(rng.integers(2**31)))
-    centroids = torch.from_numpy(first).to(rows.device)
-    centroids = torch.cat([centroids, centroids[-1:].expand(k - seeds, -1)])
+    centroids = _seeds(sample, k, rng)
     if len(sample) < len(allowed):
-        centroids = _lloyd(sample, centroids, torch.ones_like(inside[: len(sample)])).centroids
-    return _lloyd(rows, centroids, inside)
+        centroids = _lloyd(sample, centroids, torch.ones_like(inside[: len(sample)]), _ROUGHLY).centroids
+    return _lloyd(rows, centroids, inside, _SETTLED)
 
 
-def _lloyd(rows: Float[Tensor, "n d"], centroids: Float32[Tensor, "k d"], inside: Tensor) -> KMeans:
+def _seeds(sample: Float32[Tensor, "m d"], k: int, rng: Generator) -> Float32[Tensor, "k d"]:
+    """Some of the rows, far from each other; where there are too few, the last one again."""
+    few = min(len(sample), max(_SEEDED, _SEEDED_PER_CLUSTER * k))
+    among = sample if few == len(sample) else gather(sample, rng.choice(len(sample), few, replace=False))
+    seeds = min(k, len(among))
+    with one_thread():
+        first, _ = kmeans_plusplus(among.cpu().numpy(), seeds, random_state=int(rng.integers(2**31)))
+    centroids = torch.from_numpy(first).to(sample.device)
+    return torch.cat([centroids, centroids[-1:].expand(k - seeds, -1)])
+
+
+def _lloyd(
+    rows: Float[Tensor, "n d"], centroids: Float32[Tensor, "k d"], inside: Tensor, settled: float
+) -> KMeans:
     norms, cost = sq_norms(rows), np.inf
     for _ in range(_STEPS):
         before, (centroids, labels, cost) = cost, _step(rows, centroids, inside, norms)
-        if before < np.inf and before - cost <= _SETTLED * before:
+        if before < np.inf and before - cost <= settled * before:
             break
     return KMeans(centroids, labels.cpu().numpy(), float(cost))
 
@@ -73,31 +88,39 @@ def _step(
 ) -> tuple[Tensor, Tensor, float]:
     """Assign each row to its nearest centroid, then move the centroids to the means of what they got."""
     lengths = centroids.square().sum(dim=1)
-    sums = torch.zeros(len(centroids) + 1, rows.shape[1], device=rows.device)  # the last: rows left out
+    sums = torch.zeros_like(centroids)
     labels = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
     cost = torch.tensor(0.0, dtype=torch.float64, device=rows.device)
     for place, block in blocks(rows, len(centroids)):
         away, mine = torch.addmm(lengths, block, centroids.T, alpha=-2).min(dim=1)
         labels[place] = mine
-        sums.index_add_(0, torch.where(inside[place], mine, len(centroids)), block)
+        sums += _sums(block, torch.where(inside[place], mine, len(centroids)), len(centroids))
         cost += ((away + norms[place]).clamp_(min=0) * inside[place]).sum()
     counts = torch.bincount(labels[inside], minlength=len(centroids))
-    means = sums[:-1] / counts.clamp(min=1)[:, None]
+    means = sums / counts.clamp(min=1)[:, None]
     return torch.where(counts[:, None] > 0, means, centroids), labels, float(cost)
+
+
+def _sums(rows: Float32[Tensor, "b d"], labels: Int64[Tensor, " b"], k: int) -> Float32[Tensor, "k d"]:
+    """Sum of the rows of each label below k. An eighth of the time of `index_add_` on two threads."""
+    ends = torch.bincount(labels, minlength=k + 1)[:k].cumsum(0)
+    starts = torch.cat([ends.new_zeros(1), ends])
+    members = labels.argsort()[: ends[-1]]
+    return torch.nn.functional.embedding_bag(members, rows, starts, mode="sum", include_last_offset=True)
 
 
 def nearest_unpicked(
     rows: Float[Tensor, "n d"],
     centroids: Float32[Tensor, "k d"],
     *,
-    mask: Bool[Tensor, " n"] | None = None,
+    mask: Bool[np.ndarray, " n"] | None = None,
 ) -> Int64[np.ndarray, " k"]:
     """For each centroid in turn the nearest row that no earlier one took: k distinct positions.
 
     Args: mask: the rows that may be taken, at least k; default: all.
     """
     lengths = centroids.square().sum(dim=1)
-    inside = None if mask is None else torch.where(mask, 0.0, torch.inf)
+    inside = None if mask is None else torch.from_numpy(np.where(mask, 0.0, np.inf)).to(rows.device).float()
     near = torch.full((_NEAREST, len(centroids)), torch.inf, device=rows.device)
     where = torch.full((_NEAREST, len(centroids)), -1, dtype=torch.int64, device=rows.device)
     norms = sq_norms(rows)

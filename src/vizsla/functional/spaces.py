@@ -33,18 +33,25 @@ class Space(Protocol):
         """Squared distance of each point to the nearest of p ≥ 1 others; one pass over the rows."""
 
 
-class Points:
-    """The rows themselves."""
+class _Rows:
+    """Rows, and the squared lengths of the points that are made of them."""
 
-    def __init__(self, rows: Float[Tensor, "n d"]) -> None:
+    def __init__(self, rows: Float[Tensor, "n d"], norms: Float32[Tensor, " n"]) -> None:
         self.rows = rows
-        self.norms = sq_norms(rows)
+        self.norms = norms
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def lengths(self) -> Float64[np.ndarray, " n"]:
         return self.norms.double().cpu().numpy()
+
+
+class Points(_Rows):
+    """The rows themselves."""
+
+    def __init__(self, rows: Float[Tensor, "n d"]) -> None:
+        super().__init__(rows, sq_norms(rows))
 
     def between(self, some: Places, others: Places) -> Float64[np.ndarray, "m p"]:
         return _between(_take(self.rows, some), _take(self.rows, others))
@@ -59,24 +66,17 @@ class Points:
         return _at_least_0(out.add_(self.norms))
 
 
-class Gradients:
+class Gradients(_Rows):
     """The loss gradient of each row at its most probable class, by the last layer: g = δ ⊗ h, (N, c·d) in all.
 
     ‖g_i − g_j‖² = ‖δ_i‖²‖h_i‖² + ‖δ_j‖²‖h_j‖² − 2⟨δ_i, δ_j⟩⟨h_i, h_j⟩, with δ = p − onehot(argmax p).
     """
 
     def __init__(self, rows: Float[Tensor, "n d"], probs: Float32[Tensor, "n c"]) -> None:
-        self.rows = rows
         self.errors = probs.clone()
         most = probs.argmax(dim=1, keepdim=True)
         self.errors.scatter_add_(1, most, -torch.ones_like(most, dtype=probs.dtype))
-        self.norms = sq_norms(self.errors) * sq_norms(rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def lengths(self) -> Float64[np.ndarray, " n"]:
-        return self.norms.double().cpu().numpy()
+        super().__init__(rows, sq_norms(self.errors) * sq_norms(rows))
 
     def between(self, some: Places, others: Places) -> Float64[np.ndarray, "m p"]:
         (h, e), (g, f) = ((_take(self.rows, which), _take(self.errors, which)) for which in (some, others))

@@ -35,7 +35,7 @@ def least_confidence(probs: Probs) -> Float[Tensor, " n"]:
     >>> least_confidence(torch.tensor([[0.2, 0.5, 0.3], [0.1, 0.7, 0.2]]))
     tensor([0.5000, 0.3000])
     """
-    return 1 - at_least_float32(as_rows(probs).amax(dim=1))
+    return _by_rows(lambda rows: 1 - _largest(rows), probs)
 
 
 def margin(probs: Probs) -> Float[Tensor, " n"]:
@@ -215,12 +215,22 @@ def _by_rows(score: Callable[[Tensor], Tensor], probs: Probs) -> Float[Tensor, "
     return scores
 
 
+def _largest(rows: Tensor) -> Tensor:
+    """Largest of each row; with few classes a third of the time of `amax`."""
+    return rows.amax(dim=1) if rows.shape[1] > FEW else _columns(rows).amax(dim=0)
+
+
+def _columns(rows: Tensor) -> Tensor:
+    """The transpose, copied; faster than `contiguous`."""
+    return torch.stack(rows.unbind(dim=1))
+
+
 def _top_two(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Largest and second largest of each row; a third of the time of `topk`."""
     if rows.shape[1] > FEW:
         largest, where = rows.max(dim=1)
         return largest, rows.scatter(1, where[:, None], -1.0).amax(dim=1)
-    largest, *others = rows.T.contiguous()
+    largest, *others = _columns(rows)
     second = torch.full_like(largest, -1.0)
     for column in others:
         second = torch.maximum(second, torch.minimum(largest, column))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vizsla.errors import BadArray, NotEnoughImages
 from vizsla.functional.rows import as_rows, parts, take
-from vizsla.functional.uncertainty import in_cache
+from vizsla.functional.uncertainty import at_least_float32, in_cache
 from vizsla.registry import Registry
 from vizsla.types import Batch
 
@@ -46,10 +46,16 @@ class Pool:
         return Pool(take(self.rows, kept), np.arange(n), np.arange(n, len(kept)))
 
     @property
-    def mask(self) -> Bool[Tensor, " N"]:
-        """Which rows are candidates."""
-        mask = torch.zeros(len(self.rows), dtype=torch.bool, device=self.rows.device)
-        mask[torch.from_numpy(self.candidates).to(self.rows.device)] = True
+    def is_candidate(self) -> Bool[np.ndarray, " N"]:
+        return self._mask(self.candidates)
+
+    @property
+    def is_labelled(self) -> Bool[np.ndarray, " N"]:
+        return self._mask(self.labelled)
+
+    def _mask(self, rows: Int64[np.ndarray, " m"]) -> Bool[np.ndarray, " N"]:
+        mask = np.zeros(len(self.rows), bool)
+        mask[rows] = True
         return mask
 
     def of_candidates(self) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
@@ -110,9 +116,21 @@ class View:
 
     def top(self, scores: Float[Tensor, " n"], n: int, rng: Generator) -> Batch:
         """The n candidates of highest score, best first; ties are broken at random, not by file order."""
-        values = scores.detach().cpu().double().numpy()
+        values = at_least_float32(scores.detach()).cpu().numpy()
         positions = top_positions(values, n, rng)
-        return self.pick(positions, values[positions])
+        return self.pick(positions, values[positions].astype(np.float64))
+
+
+def probs_of(view: View) -> Float[Tensor, "n c"]:
+    """The view's probabilities, which `Strategy.choose` has found there."""
+    assert view.probs is not None
+    return view.probs
+
+
+def pool_of(view: View) -> Pool:
+    """The view's embeddings, which `Strategy.choose` has found there."""
+    assert view.embeddings is not None
+    return view.embeddings
 
 
 def top_positions(values: Float[np.ndarray, " n"], count: int, rng: Generator) -> Int64[np.ndarray, " count"]:
@@ -213,8 +231,8 @@ def as_probs(probs: object) -> Float[Tensor, "n c"]:
         raise BadArray(f"probs must have shape (images, classes ≥ 2), not {tuple(tensor.shape)}.")
     tolerance = 1e-2 if tensor.dtype in (torch.float16, torch.bfloat16) else 1e-3
     for place, block in in_cache(tensor):
-        off = (block.sum(dim=1) - 1).abs()
-        if off.max() <= tolerance and block.min() >= 0:  # False for NaN
+        off = (block @ block.new_ones(block.shape[1]) - 1).abs()
+        if off.max() <= tolerance and block.aminmax().min >= 0:  # False for NaN
             continue
         bad = ~((off <= tolerance) & (block >= 0).all(dim=1))
         row = int(bad.nonzero()[0, 0])

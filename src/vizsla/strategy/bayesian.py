@@ -13,7 +13,7 @@ from torch import Tensor
 from vizsla.functional import uncertainty
 from vizsla.functional.batchbald import batchbald
 from vizsla.functional.rows import BLOCK_BYTES
-from vizsla.strategy.base import Draws, Pool, View, strategies, top_positions
+from vizsla.strategy.base import Draws, Pool, View, pool_of, probs_of, strategies, top_positions
 from vizsla.types import Batch
 
 Score = Callable[[View], Float[Tensor, " n"]]
@@ -95,22 +95,22 @@ def committee_kl_batch(view: View, n: int, rng: Generator) -> Batch:
 
 def margin(view: View) -> Float[Tensor, " n"]:
     """1 − (p1 − p2), from 0 to 1."""
-    return 1 + uncertainty.margin(_probs(view))
+    return 1 + uncertainty.margin(probs_of(view))
 
 
 def ratio(view: View) -> Float[Tensor, " n"]:
     """p2 / p1."""
-    return uncertainty.ratio(_probs(view))
+    return uncertainty.ratio(probs_of(view))
 
 
 def entropy(view: View) -> Float[Tensor, " n"]:
     """Entropy of the class."""
-    return uncertainty.entropy(_probs(view))
+    return uncertainty.entropy(probs_of(view))
 
 
 def least_confidence(view: View) -> Float[Tensor, " n"]:
     """1 − p1."""
-    return uncertainty.least_confidence(_probs(view))
+    return uncertainty.least_confidence(probs_of(view))
 
 
 def power(name: str, score: Score, needs: str, beta: float = 1.0) -> None:
@@ -159,9 +159,8 @@ power("power_ratio", ratio, "probs")
 @strategies.rule("expected_gradient", needs={"probs", "embeddings"})
 def expected_gradient_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images whose labels would change a linear head most, to be expected by its own predictions."""
-    assert view.embeddings is not None
-    norms = [rows.norm(dim=1) for _, rows in view.embeddings.of_candidates()]
-    probs = _probs(view)
+    norms = [rows.norm(dim=1) for _, rows in pool_of(view).of_candidates()]
+    probs = probs_of(view)
     return view.top(uncertainty.expected_gradient(probs, torch.cat(norms).to(probs.device)), n, rng)
 
 
@@ -171,9 +170,8 @@ def density_weighted_batch(view: View, n: int, rng: Generator) -> Batch:
 
     Source: Settles & Craven 2008, doi:10.3115/1613715.1613855 (information density).
     """
-    assert view.embeddings is not None
-    probs = _probs(view)
-    return view.top(uncertainty.entropy(probs) * mean_similarity(view.embeddings).to(probs.device), n, rng)
+    probs = probs_of(view)
+    return view.top(uncertainty.entropy(probs) * mean_similarity(pool_of(view)).to(probs.device), n, rng)
 
 
 def mean_similarity(pool: Pool) -> Float[Tensor, " n"]:
@@ -187,11 +185,6 @@ def mean_similarity(pool: Pool) -> Float[Tensor, " n"]:
     mean = (total / len(pool.candidates)).float()
     cosines = [torch.nn.functional.normalize(rows, dim=1) @ mean for _, rows in pool.of_candidates()]
     return (1 + torch.cat(cosines)) / 2
-
-
-def _probs(view: View) -> Tensor:
-    assert view.probs is not None
-    return view.probs
 
 
 def _predicted(view: View) -> Float[Tensor, "n c"]:

@@ -12,7 +12,7 @@ from vizsla.functional.kmeans import kmeans, nearest_unpicked
 from vizsla.functional.neighbours import balls, pure_radius
 from vizsla.functional.spaces import Gradients, Points
 from vizsla.functional.uncertainty import margin
-from vizsla.strategy.base import Pool, View, strategies, top_positions
+from vizsla.strategy.base import Pool, View, pool_of, probs_of, strategies, top_positions
 from vizsla.types import Batch
 
 CLUSTERS = 500
@@ -22,39 +22,40 @@ PSEUDO_CLASSES = 20
 @strategies.rule("coreset", needs={"embeddings"}, joint=True)
 def coreset_batch(view: View, n: int, rng: Generator) -> Batch:
     """Greedy k-center: each next image is the farthest from all that are labelled or chosen."""
-    pool = _pool(view)
+    pool = pool_of(view)
     space = Points(pool.rows)
     bounds = space.nearest(pool.labelled) if len(pool.labelled) else np.full(len(space), np.inf)
-    bounds[~_mask(pool)] = -np.inf
+    bounds[~pool.is_candidate] = -np.inf
     return _pick(view, pool, *coverage.k_center(space, bounds, n, rng))
 
 
 @strategies.rule("kmeans", needs={"embeddings"}, joint=True)
 def kmeans_batch(view: View, n: int, rng: Generator) -> Batch:
     """As many clusters of the unlabelled images as are asked for, and of each the image nearest its centre."""
-    pool = _pool(view)
-    found = kmeans(pool.rows, n, rng, mask=pool.mask)
-    return _pick(view, pool, nearest_unpicked(pool.rows, found.centroids, mask=pool.mask), np.zeros(n))
+    pool = pool_of(view)
+    found = kmeans(pool.rows, n, rng, mask=pool.is_candidate)
+    return _pick(
+        view, pool, nearest_unpicked(pool.rows, found.centroids, mask=pool.is_candidate), np.zeros(n)
+    )
 
 
 @strategies.rule("typiclust", needs={"embeddings"}, joint=True)
 def typiclust_batch(view: View, n: int, rng: Generator) -> Batch:
     """The most typical images of clusters that have few labels or none."""
-    pool = _pool(view)
-    candidate, labelled = _mask(pool), _mask(pool, labelled=True)
-    there = torch.from_numpy(candidate | labelled).to(pool.rows.device)
+    pool = pool_of(view)
+    candidate, labelled = pool.is_candidate, pool.is_labelled
     k = min(len(pool.labelled) + n, CLUSTERS)
-    found = kmeans(pool.rows, k, rng, mask=there)
+    found = kmeans(pool.rows, k, rng, mask=candidate | labelled)
     return _pick(view, pool, *clusters.typical(pool.rows, found.labels, candidate, labelled, n))
 
 
 @strategies.rule("probcover", needs={"embeddings"}, joint=True)
 def probcover_batch(view: View, n: int, rng: Generator) -> Batch:
     """Images whose neighbourhoods cover most of what no label covers yet."""
-    pool = _pool(view).alone()
+    pool = pool_of(view).alone()
     found = kmeans(pool.rows, min(view.classes or PSEUDO_CLASSES, len(pool.rows)), rng)
     graph = balls(pool.rows, pure_radius(pool.rows, found.labels, rng))
-    space, candidate = Points(pool.rows), _mask(pool)
+    space, candidate = Points(pool.rows), pool.is_candidate
 
     def farthest(chosen: Int64[np.ndarray, " p"]) -> int:
         away = space.nearest(chosen) if len(chosen) else np.zeros(len(space))
@@ -68,11 +69,10 @@ def probcover_batch(view: View, n: int, rng: Generator) -> Batch:
 @strategies.rule("badge", needs={"embeddings", "probs"}, joint=True)
 def badge_batch(view: View, n: int, rng: Generator) -> Batch:
     """Images whose loss gradients are large and differ: k-means++ seeding, from the largest on."""
-    pool, probs = _pool(view), view.probs
-    assert probs is not None
+    pool, probs = pool_of(view), probs_of(view)
     everywhere = torch.zeros(len(pool.rows), probs.shape[1], device=pool.rows.device)
     everywhere[torch.from_numpy(pool.candidates)] = probs.float().to(pool.rows.device)
-    space, bounds = Gradients(pool.rows, everywhere), _mask(pool).astype(np.float64)
+    space, bounds = Gradients(pool.rows, everywhere), pool.is_candidate.astype(np.float64)
     lengths = np.where(bounds > 0, space.lengths(), -1.0)
     first = int(rng.choice(np.flatnonzero(lengths == lengths.max())))
     return _pick(view, pool, *coverage.d2_sampling(space, bounds, n, rng, first=first))
@@ -81,24 +81,12 @@ def badge_batch(view: View, n: int, rng: Generator) -> Batch:
 @strategies.rule("cluster_margin", needs={"embeddings", "probs"}, joint=True)
 def cluster_margin_batch(view: View, n: int, rng: Generator) -> Batch:
     """Of the images nearest to a tie some from each cluster, from small clusters first."""
-    pool, probs = _pool(view), view.probs
-    assert probs is not None
+    pool, probs = pool_of(view), probs_of(view)
     scores = margin(probs).double().cpu().numpy()
     unsure = top_positions(scores, min(10 * n, len(scores)), rng)
-    found = kmeans(pool.rows, min(2 * n, CLUSTERS, len(scores)), rng, mask=pool.mask)
+    found = kmeans(pool.rows, min(2 * n, CLUSTERS, len(scores)), rng, mask=pool.is_candidate)
     picks = clusters.round_robin(unsure, found.labels[pool.candidates[unsure]], n)
     return view.pick(picks, scores[picks])
-
-
-def _pool(view: View) -> Pool:
-    assert view.embeddings is not None  # Strategy.choose has checked `needs`
-    return view.embeddings
-
-
-def _mask(pool: Pool, *, labelled: bool = False) -> np.ndarray:
-    mask = np.zeros(len(pool.rows), bool)
-    mask[pool.labelled if labelled else pool.candidates] = True
-    return mask
 
 
 def _pick(

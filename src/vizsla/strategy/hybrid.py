@@ -9,7 +9,7 @@ from vizsla.functional import perturbation
 from vizsla.functional.design import bait, doubt
 from vizsla.functional.herding import herding
 from vizsla.functional.uncertainty import margin
-from vizsla.strategy.base import Head, Pool, View, strategies
+from vizsla.strategy.base import Head, View, pool_of, probs_of, strategies
 from vizsla.strategy.draws import dropout
 from vizsla.types import Batch
 
@@ -20,7 +20,7 @@ DROPQUERY_RATE = 0.75
 @strategies.rule("bait", needs={"embeddings", "probs"}, joint=True)
 def bait_batch(view: View, n: int, rng: Generator) -> Batch:
     """Images whose labels leave the classifier least unsure of all the others (Fisher information)."""
-    pool, probs = _pool(view), _probs(view)
+    pool, probs = pool_of(view), probs_of(view)
     weights = doubt(probs)
     if view.labelled_probs is not None:
         known = doubt(view.labelled_probs)
@@ -34,7 +34,7 @@ def bait_batch(view: View, n: int, rng: Generator) -> Batch:
 @strategies.rule("maxherding", needs={"embeddings"}, joint=True)
 def maxherding_batch(view: View, n: int, rng: Generator) -> Batch:
     """Images that between them, and with the labelled ones, are near to as many others as can be."""
-    pool = _pool(view)
+    pool = pool_of(view)
     weights = torch.ones(len(pool.candidates))
     return view.pick(*herding(pool.rows, pool.candidates, pool.labelled, weights, n, rng))
 
@@ -42,8 +42,8 @@ def maxherding_batch(view: View, n: int, rng: Generator) -> Batch:
 @strategies.rule("uherding", needs={"embeddings", "probs"}, joint=True)
 def uherding_batch(view: View, n: int, rng: Generator) -> Batch:
     """As `maxherding`, but near to what the model is unsure of. Wants calibrated probabilities."""
-    pool = _pool(view)
-    weights = 1 + margin(_probs(view).double())
+    pool = pool_of(view)
+    weights = 1 + margin(probs_of(view).double())
     return view.pick(*herding(pool.rows, pool.candidates, pool.labelled, weights, n, rng))
 
 
@@ -69,16 +69,6 @@ def dropquery_batch(view: View, n: int, rng: Generator) -> Batch:
     return view.pick(
         *perturbation.dropquery(head.pool.rows, head.pool.candidates, head.weight, head.bias, drawn, n, rng)
     )
-
-
-def _pool(view: View) -> Pool:
-    assert view.embeddings is not None  # Strategy.choose has checked `needs`
-    return view.embeddings
-
-
-def _probs(view: View) -> torch.Tensor:
-    assert view.probs is not None
-    return view.probs
 
 
 def _head(view: View) -> Head:

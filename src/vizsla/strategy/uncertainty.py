@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.random import Generator
 
 from vizsla.functional.uncertainty import entropy, least_confidence, margin, ratio
-from vizsla.strategy.base import View, strategies
+from vizsla.strategy.base import View, probs_of, strategies
 from vizsla.types import Batch
 
 
@@ -20,27 +19,22 @@ def random_batch(view: View, n: int, rng: Generator) -> Batch:
 @strategies.rule("least_confidence", needs={"probs"})
 def least_confidence_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images whose most likely class is least likely."""
-    return view.top(least_confidence(_probs(view)), n, rng)
+    return view.top(least_confidence(probs_of(view)), n, rng)
 
 
 @strategies.rule("margin", needs={"probs"})
 def margin_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images whose two most likely classes are nearest to a tie."""
-    return view.top(margin(_probs(view)), n, rng)
+    return view.top(margin(probs_of(view)), n, rng)
 
 
 @strategies.rule("ratio", needs={"probs"})
 def ratio_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images whose second most likely class comes nearest to the first, as a quotient."""
-    return view.top(ratio(_probs(view)), n, rng)
+    return view.top(ratio(probs_of(view)), n, rng)
 
 
 @strategies.rule("entropy", needs={"probs"})
 def entropy_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images whose class is most uncertain over all classes, not over the first two only."""
-    return view.top(entropy(_probs(view)), n, rng)
-
-
-def _probs(view: View) -> torch.Tensor:
-    assert view.probs is not None  # Strategy.choose has checked `needs`
-    return view.probs
+    return view.top(entropy(probs_of(view)), n, rng)
