@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: idle threads must not spin
+# Before numpy and torch load: tests share the cores, and there several threads on small arrays are many times
+# slower than one; idle ones must not spin either.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import re
 import shutil
@@ -19,10 +22,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
 
+from vizsla.cli import main
 from vizsla.project import Project
 from vizsla.store import Store
 from vizsla.store.schema import metadata
@@ -34,9 +39,13 @@ FINE_TO_SKIP = ("VIZSLA_DATA is not set", "root", "Windows", "POSIX", "Linux")
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache folder for this run only, so that tests neither see nor fill the person's own."""
+    """A cache folder for this run only, so that tests neither see nor fill the person's own.
+
+    The workers of one run share it, as processes of one person do.
+    """
+    here = tmp_path_factory.getbasetemp()
+    folder = (here.parent if "PYTEST_XDIST_WORKER" in os.environ else here) / "cache"
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
         patch.setenv("VIZSLA_CACHE", str(folder))
         yield folder
 
@@ -57,15 +66,19 @@ def toys(tmp_path: Path) -> Path:
     return toy_images(tmp_path / "toys")
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """A flat folder of 60 photos of three classes; the file name says which."""
-    toy_images(tmp_path / "toys", per_class=20)
-    flat = tmp_path / "photos"
-    flat.mkdir()
-    for number, file in enumerate(sorted((tmp_path / "toys").rglob("*.png"))):
+@pytest.fixture(scope="session")
+def sixty_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A flat folder of 60 photos of three classes; the file name says which. Only to be read."""
+    made, flat = tmp_path_factory.mktemp("toys"), tmp_path_factory.mktemp("photos")
+    for number, file in enumerate(sorted(toy_images(made, per_class=20).rglob("*.png"))):
         file.rename(flat / f"{number:03}-{file.parent.name}.png")
     return flat
+
+
+@pytest.fixture
+def photos(sixty_photos: Path, tmp_path: Path) -> Path:
+    """The same for one test, which may do with them what it likes."""
+    return Path(shutil.copytree(sixty_photos, tmp_path / "photos"))
 
 
 @pytest.fixture
@@ -104,6 +117,39 @@ def project(tmp_path: Path, photos: Path) -> Iterator[Project]:
         opened.add_classes(["blue", "green", "red"])
         opened.scan()
         yield opened
+
+
+# the command line
+
+
+Vizsla = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def vizsla(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """`vizsla …` as a process of its own."""
+    command = [sys.executable, "-m", "vizsla", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=300, **options)
+
+
+@pytest.fixture(name="vizsla")
+def vizsla_fixture() -> Vizsla:
+    return vizsla
+
+
+@pytest.fixture
+def vizsla_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Vizsla:
+    """`vizsla …` in this process: all but the start of Python, and seconds quicker where torch is loaded."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = ["vizsla", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", command)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        said, complained = capsys.readouterr()
+        return subprocess.CompletedProcess(command, left.value.code or 0, said, complained)
+
+    return run
 
 
 # databases

@@ -1,4 +1,4 @@
-"""The command line as a person meets it: real processes, exit codes, one line per mistake."""
+"""The command line as a person meets it: exit codes, one line per mistake; of each kind one real process."""
 
 import json
 import os
@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from vizsla.cli import main
 from vizsla.cli.arrays import load
 from vizsla.errors import BadArray
 from vizsla.testing import TOY_BACKBONE, toy_images
@@ -21,12 +20,7 @@ from vizsla.testing import TOY_BACKBONE, toy_images
 TOY = ["--backbone", TOY_BACKBONE, "--seeds", "2", "--initial", "4", "--batch", "4", "--budget", "12"]
 
 
-def vizsla(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "vizsla", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=300, **options)
-
-
-def test_compare_prints_a_table_and_writes_the_four_files(toys, tmp_path):
+def test_compare_prints_a_table_and_writes_the_four_files(toys, tmp_path, vizsla):
     done = vizsla("compare", toys, "--strategies", "margin", "--out", tmp_path / "out", *TOY)
     assert done.returncode == 0, done.stderr
     assert "labels saved" in done.stdout
@@ -36,7 +30,7 @@ def test_compare_prints_a_table_and_writes_the_four_files(toys, tmp_path):
         assert (tmp_path / "out" / name).stat().st_size > 100
 
 
-def test_select_prints_the_rows_that_the_function_chooses(tmp_path):
+def test_select_prints_the_rows_that_the_function_chooses(tmp_path, vizsla, vizsla_here):
     from vizsla import select
 
     probs = np.random.default_rng(0).dirichlet(np.ones(3), 50)
@@ -53,10 +47,10 @@ def test_select_prints_the_rows_that_the_function_chooses(tmp_path):
         tmp_path / "l.npy",
     ]
     assert vizsla(*command, "-n", 5).stdout.split() == list(map(str, want))
-    assert json.loads(vizsla(*command, "-n", 5, "--json").stdout) == want
+    assert json.loads(vizsla_here(*command, "-n", 5, "--json").stdout) == want
 
 
-def test_select_reads_npz_and_parquet_as_it_reads_npy(tmp_path):
+def test_select_reads_npz_and_parquet_as_it_reads_npy(tmp_path, vizsla_here):
     rng = np.random.default_rng(0)
     rows, probs = rng.normal(size=(40, 3)).astype(np.float32), rng.dirichlet(np.ones(3), 40)
     np.save(tmp_path / "h.npy", rows)
@@ -68,7 +62,7 @@ def test_select_reads_npz_and_parquet_as_it_reads_npy(tmp_path):
     parquet.write_table(pa.table({"row": [3, 4]}), tmp_path / "l.parquet")
     asked = ["select", "--strategy", "badge", "-n", 5]
     want, *same = (
-        vizsla(
+        vizsla_here(
             *asked, "--embeddings", tmp_path / h, "--probs", tmp_path / p, "--labelled", tmp_path / known
         ).stdout
         for h, p, known in (
@@ -161,22 +155,19 @@ def corner(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_with_its_mend_and_exit_code_2(corner, mistake, monkeypatch, capsys):
+def test_a_mistake_is_one_line_with_its_mend_and_exit_code_2(corner, mistake, monkeypatch, vizsla_here):
     arguments, said = MISTAKES[mistake]
     monkeypatch.chdir(corner)
     monkeypatch.setenv("TORCH_HOME", str(corner / "torch"))
-    monkeypatch.setattr(sys, "argv", ["vizsla", *arguments])
-    with pytest.raises(SystemExit) as left:
-        main()
-    stdout, stderr = capsys.readouterr()
-    assert left.value.code == 2, stderr
-    assert said in stderr
-    assert stdout == ""
-    assert stderr.startswith("vizsla: ")
-    assert stderr.count("\n") == 1, stderr
+    done = vizsla_here(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("vizsla: ")
+    assert done.stderr.count("\n") == 1, done.stderr
 
 
-def test_a_mistake_ends_a_real_process_without_a_traceback(corner):
+def test_a_mistake_ends_a_real_process_without_a_traceback(corner, vizsla):
     done = vizsla("compare", "nowhere", cwd=corner)
     assert done.returncode == 2
     assert done.stderr.startswith("vizsla: ")
@@ -195,17 +186,19 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_while_caching_is_one_line_with_its_mend_and_room_lets_it_go_on(tmp_path, small_disk):
+def test_a_full_disk_while_caching_is_one_line_with_its_mend_and_room_lets_it_go_on(
+    tmp_path, small_disk, vizsla, vizsla_here, monkeypatch
+):
     photos = toy_images(tmp_path / "many", per_class=800, side=4)
-    full = {"env": os.environ | {"VIZSLA_CACHE": str(small_disk)}}
-    done = vizsla("compare", photos, *TOY, "--out", tmp_path / "out", **full)
+    monkeypatch.setenv("VIZSLA_CACHE", str(small_disk))
+    done = vizsla("compare", photos, *TOY, "--out", tmp_path / "out")
     assert done.returncode == 2, done.stderr
     complaint = done.stderr.splitlines()[-1]
     assert "no space left" in complaint
     assert "VIZSLA_CACHE" in complaint
     assert "Traceback" not in done.stderr
     subprocess.run(["mount", "-o", "remount,size=2m", str(small_disk)], check=True)
-    again = vizsla("compare", photos, *TOY, "--out", tmp_path / "out", **full)
+    again = vizsla_here("compare", photos, *TOY, "--out", tmp_path / "out")
     assert again.returncode == 0, again.stderr
 
 
@@ -235,20 +228,20 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(toys, tmp_path):
     assert list((tmp_path / "runs").glob("random-?.json"))
 
 
-def test_vizsla_alone_shows_the_help():
+def test_vizsla_alone_shows_the_help(vizsla):
     done = vizsla()
     assert done.stderr.startswith("Usage: ")
     assert "Commands:" in done.stderr
 
 
-def test_help_names_every_command_and_loads_no_torch():
+def test_help_names_every_command_and_loads_no_torch(vizsla):
     done = vizsla("--help")
     assert all(name in done.stdout for name in ("compare", "demo", "label", "select"))
     check = "import sys, vizsla, vizsla.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
 
 
-def test_the_demo_ends_within_two_minutes_with_a_sentence_about_labels_saved(tmp_path):
+def test_the_demo_ends_within_two_minutes_with_a_sentence_about_labels_saved(tmp_path, vizsla):
     started = time.monotonic()
     done = vizsla("demo", "--out", tmp_path)
     assert done.returncode == 0, done.stderr

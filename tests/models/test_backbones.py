@@ -95,9 +95,7 @@ def test_other_modes_become_rgb() -> None:
 # --- the bundled network
 
 
-def test_the_bundled_network_knows_ten_dog_breeds_without_any_training(
-    real_dogs: Path, tmp_path: Path
-) -> None:
+def test_the_bundled_network_knows_ten_dog_breeds_without_any_training(real_dogs: Path) -> None:
     imagenet = {
         "chihuahua": 151,
         "pekinese": 154,
@@ -111,7 +109,7 @@ def test_the_bundled_network_knows_ten_dog_breeds_without_any_training(
         "standard_poodle": 267,
     }
     dataset = IndexedDataset(real_dogs / "test", test=True, check=False)
-    features = embed(dataset, load_backbone(), cache=tmp_path).vectors
+    features = embed(dataset, load_backbone()).vectors
     with torch.inference_mode():
         logits = efficientnet_lite(0).classifier(torch.tensor(features).float()).numpy()
     guess = logits[:, [imagenet[name] for name in dataset.classes]].argmax(axis=1)
