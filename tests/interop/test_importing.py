@@ -6,7 +6,7 @@ import random
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -259,24 +259,30 @@ def test_many_rows_go_in_and_out_in_time(
     assert max(seconds.values()) < LOOSE * 30 * n / 100_000
 
 
+@pytest.fixture(scope="module")
+def many_rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """6000 labelled images. Only to be read."""
+    store, table = big(tmp_path_factory.mktemp("many"), 6000)
+    with store:
+        import_labels(store, "csv", table)
+        yield store
+
+
 @pytest.mark.parametrize("format", ["csv", "jsonl", "label-studio"])
 def test_an_export_of_many_rows_holds_few_of_them(
-    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    format: str, many_rows: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vizsla.interop import base
 
     monkeypatch.setattr(base, "_PAGE", 500)
-    store, table = big(tmp_path, 6000)
-    with store:
-        import_labels(store, "csv", table)
-        peaks = []
-        for rows in (1500, 6000):
-            tracemalloc.start()
-            size = 0
-            for row, piece in enumerate(formats[format].write(store, tmp_path)):
-                size += len(piece)
-                if row * 500 >= rows:
-                    break
-            peaks.append(tracemalloc.get_traced_memory()[1])
-            tracemalloc.stop()
+    peaks = []
+    for rows in (1500, 6000):
+        tracemalloc.start()
+        size = 0
+        for row, piece in enumerate(formats[format].write(many_rows, tmp_path)):
+            size += len(piece)
+            if row * 500 >= rows:
+                break
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]
