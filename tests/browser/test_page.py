@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,10 +24,12 @@ def truth(name):
     return name[4:-4]
 
 
-@pytest.fixture
-def taught(tmp_path, photos):
-    """A project with 40 true labels, one false one, and a model."""
-    with Project.open(tmp_path / "project", photos) as project:
+@pytest.fixture(scope="module")
+def lesson(sixty_photos, tmp_path_factory):
+    """A project with 40 true labels, one false one, and a model. Only to be copied."""
+    folder = tmp_path_factory.mktemp("lesson")
+    images = shutil.copytree(sixty_photos, folder / "photos")
+    with Project.open(folder / "project", images) as project:
         project.change(backbone=TOY_BACKBONE, guidelines="What is the main colour?\nIgnore the noise.")
         project.add_classes(["blue", "green", "red"])
         project.scan()
@@ -45,14 +46,16 @@ def taught(tmp_path, photos):
         project.ask_for_training()
         while trainer.step():
             pass
+    shutil.rmtree(images)  # so that each copy may take its own for these
+    return folder / "project"
+
+
+@pytest.fixture
+def taught(lesson, photos, tmp_path):
+    """A copy of that project, on photos of the test's own."""
+    shutil.copytree(lesson, tmp_path / "project")
+    Project.open(tmp_path / "project", photos).close()
     return tmp_path / "project"
-
-
-def vizsla(*arguments):
-    command = [sys.executable, "-m", "vizsla", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def standing(home):
@@ -60,7 +63,9 @@ def standing(home):
         return {label.path: (label.label, label.status) for label in project.store.labels()}
 
 
-def test_each_export_comes_back_into_a_fresh_project_as_it_was(serve, sit_down, taught, photos, tmp_path):
+def test_each_export_comes_back_into_a_fresh_project_as_it_was(
+    serve, sit_down, taught, photos, tmp_path, vizsla_here
+):
     desk = sit_down(serve(photos, "--no-trainer").url, accept_downloads=True)
     desk.see("tab-export").click()
     for format in ("csv", "jsonl", "folders", "label-studio"):
@@ -68,12 +73,14 @@ def test_each_export_comes_back_into_a_fresh_project_as_it_was(serve, sit_down, 
             desk.see(f"export-{format}").click()
         out = tmp_path / f"{format}{Path(download.value.suggested_filename).suffix}"
         download.value.save_as(out)
-        vizsla("import", format, out, "--project", tmp_path / f"fresh-{format}", "--images", photos)
-        assert standing(tmp_path / f"fresh-{format}") == standing(taught)
+        fresh = tmp_path / f"fresh-{format}"
+        done = vizsla_here("import", format, out, "--project", fresh, "--images", photos)
+        assert done.returncode == 0, done.stderr
+        assert standing(fresh) == standing(taught)
     with desk.page.expect_download() as download:
         desk.see("export-model").click()
     download.value.save_as(tmp_path / "model.safetensors")
-    table = vizsla("predict", tmp_path / "model.safetensors", photos)
+    table = vizsla_here("predict", tmp_path / "model.safetensors", photos).stdout
     predicted = {row["file_name"]: row for row in csv.DictReader(io.StringIO(table))}
     items = json.loads(
         desk.page.evaluate(
@@ -227,9 +234,9 @@ def test_a_folder_that_vanished_is_said_on_the_page(serve, sit_down, taught, pho
     photos.with_name("away").rename(photos)
 
 
-def test_a_stranger_is_asked_for_a_token_and_comes_in_with_it(serve, sit_down, taught, photos):
+def test_a_stranger_is_asked_for_a_token_and_comes_in_with_it(serve, sit_down, taught, photos, vizsla_here):
     server = serve(photos, "--no-trainer", "--host", "0.0.0.0", command="serve")
-    token = vizsla("users", "add", "ada", "--project", taught).strip()
+    token = vizsla_here("users", "add", "ada", "--project", taught).stdout.strip()
     desk = sit_down(f"http://127.0.0.1:{server.port}/")
     desk.see("token").wait_for()
     desk.page.goto(f"http://127.0.0.1:{server.port}/?token={token}")
