@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64
 
+from vizsla.functional.threads import one_thread
+
 ROWS_AT_ONCE = 4096
 
 
@@ -40,7 +42,9 @@ def principal_axes(rows: Float[np.ndarray, "n d"], most: int = 256) -> Principal
     for part in _parts(len(rows)):
         centre += np.asarray(rows[part], np.float64).sum(axis=0)
     centre /= len(rows)
-    variances, directions = np.linalg.eigh(_scatter(rows, centre))
+    scatter = _scatter(rows, centre)
+    with one_thread():
+        variances, directions = np.linalg.eigh(scatter)
     kept = np.flatnonzero(variances > 1e-7 * max(variances[-1], 1e-12))[::-1][:most]
     return PrincipalAxes(centre.astype(np.float32), np.ascontiguousarray(directions[:, kept].T, np.float32))
 
