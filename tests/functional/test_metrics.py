@@ -13,6 +13,7 @@ from vizsla.functional.metrics import (
     accuracy,
     accuracy_levels,
     aulc,
+    aulc_parts,
     balanced_accuracy,
     ece,
     evaluate,
@@ -123,6 +124,28 @@ def test_area_by_hand_on_n_and_on_ln_n():
     labels, values = np.array([1.0, 10.0, 1000.0]), np.array([0.0, 1.0, 1.0])
     assert aulc(labels, values) == pytest.approx((9 * 0.5 + 990) / 999)
     assert aulc(labels, values, log=True) == pytest.approx((1 * 0.5 + 2) / 3)  # decades
+
+
+def test_parts_of_the_area_by_hand_where_an_edge_lies_between_points():
+    labels, values = np.array([0.0, 10.0, 30.0]), np.array([0.0, 1.0, 0.0])
+    assert aulc_parts(labels, values, np.array([0, 10, 20, 30])) == pytest.approx([0.5, 0.75, 0.25])
+
+
+def test_parts_weighed_by_their_width_are_the_whole_area():
+    rng = np.random.default_rng(8)
+    labels, values = np.sort(rng.choice(np.arange(1, 500), 30, replace=False)), rng.random(30)
+    edges = np.sort(np.concatenate([labels[[0, -1]], rng.uniform(labels[0], labels[-1], 2)]))
+    whole = np.dot(aulc_parts(labels, values, edges), np.diff(edges)) / (edges[-1] - edges[0])
+    assert whole == pytest.approx(aulc(labels, values))
+
+
+def test_a_part_of_no_width_is_the_value_there():
+    assert aulc_parts(np.array([20.0]), np.array([0.7]), np.full(4, 20.0)).tolist() == [0.7, 0.7, 0.7]
+
+
+def test_a_curve_has_no_area_where_it_does_not_reach():
+    with pytest.raises(BadArray, match="from 10 to 40 labels, so it has no area from 10 to 50"):
+        aulc_parts(np.array([10, 40]), np.array([0.5, 0.6]), np.array([10, 30, 50]))
 
 
 def test_labels_needed_is_linear_in_ln_n():

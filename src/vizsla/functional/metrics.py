@@ -6,6 +6,7 @@ The learning-curve figures work on running maxima: a curve that once reached a l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
@@ -109,6 +110,29 @@ def aulc(labels: Real[np.ndarray, " t"], values: Real[np.ndarray, " t"], *, log:
         return float(values[0])
     n = np.log(labels) if log else np.asarray(labels, dtype=np.float64)
     return float(np.sum(np.diff(n) * (values[1:] + values[:-1]) / 2) / (n[-1] - n[0]))
+
+
+def aulc_parts(
+    labels: Real[np.ndarray, " t"], values: Real[np.ndarray, " t"], edges: Real[np.ndarray, " e"]
+) -> Float[np.ndarray, " e-1"]:
+    """The area under a learning curve, divided by its width, between each two neighbouring edges.
+
+    Args:    labels: ascending label counts. edges: ascending, within them; the curve is linear between points.
+    Returns: the mean height of each part; weighed by width they average to the `aulc` of the whole.
+    Raises:  BadArray when an edge lies outside the curve.
+
+    >>> aulc_parts(np.array([10, 30, 40]), np.array([0.0, 1.0, 1.0]), np.array([10, 20, 40]))
+    array([0.25 , 0.875])
+    """
+    if edges[0] < labels[0] or edges[-1] > labels[-1]:
+        raise BadArray(
+            f"the curve runs from {labels[0]:g} to {labels[-1]:g} labels, so it has no area from "
+            f"{edges[0]:g} to {edges[-1]:g}. Compare where all curves have points."
+        )
+    n = np.union1d(labels, edges).astype(np.float64)
+    a = np.interp(n, labels, values)
+    parts = [(n >= low) & (n <= high) for low, high in pairwise(edges)]
+    return np.array([aulc(n[part], a[part]) for part in parts])
 
 
 def labels_needed(
