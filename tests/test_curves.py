@@ -8,18 +8,19 @@ import math
 import numpy as np
 import pytest
 
-from vizsla.curves import Comparison, LearningCurve, Regimes
+from vizsla.curves import THIRDS, Comparison, LearningCurve, Regimes
 from vizsla.errors import BadOption, UnknownName
+from vizsla.functional.verdicts import never_lose, outcomes, passes
 
 CLASSES = tuple(f"class {i}" for i in range(10))
 LABELS = (5, 10, 20, 40, 80, 160)
 
 
-def curve(strategy: str, values, seed: int = 0, labels=LABELS) -> LearningCurve:
+def curve(strategy: str, values, seed: int = 0, labels=LABELS, run: int = 0) -> LearningCurve:
     points = (
         {"labels": int(n), "accuracy": float(a), "seconds": 0.5} for n, a in zip(labels, values, strict=True)
     )
-    return LearningCurve(strategy, seed, tuple(points))
+    return LearningCurve(strategy, seed, tuple(points), run)
 
 
 def rising(labels=LABELS, speed: float = 1.0) -> np.ndarray:
@@ -54,6 +55,13 @@ def test_a_curve_survives_json_with_its_types():
     assert (again.strategy, again.seed) == ("margin", 3)
     assert again.labels.tolist() == [20]
     assert math.isnan(again.values("nll")[0])
+
+
+def test_a_further_run_says_so_in_json_and_curves_written_before_there_were_runs_are_first_runs():
+    data = curve("random", rising(), run=2).to_json()
+    assert list(data) == ["strategy", "seed", "run", "points"]
+    assert LearningCurve.from_json(data).run == 2
+    assert LearningCurve.from_json({"strategy": "random", "seed": 0, "points": []}).run == 0
 
 
 def test_an_unknown_metric_gets_a_suggestion():
@@ -150,6 +158,126 @@ def test_a_single_point_ahead_or_random_itself_has_no_regime():
     comparison = compare(curve("random", rising()), curve("margin", rising() + lead))
     assert comparison.regimes("margin") is None
     assert comparison.regimes("random") is None
+
+
+# By thirds of the budget --------------------------------------------------------------------------------
+
+EVEN = tuple(range(20, 301, 20))
+
+
+def noisy(rng: np.random.Generator, labels=EVEN, spread: float = 0.015) -> np.ndarray:
+    """One run's accuracies: a true curve shared by all, and luck that fades as labels come in."""
+    n = np.array(labels)
+    return 0.95 - 1.6 * n**-0.65 + spread * np.sqrt(20 / n) * rng.normal(size=len(n))
+
+
+def ten_seeds(runs: int = 1, behind: float = 0.0, seeds: int = 10) -> Comparison:
+    """Random and a strategy that is truly `behind` it, with that many runs of random per seed."""
+    rng = np.random.default_rng(9)
+    curves = []
+    for seed in range(seeds):
+        split = rng.normal(0, 0.01)  # shared by all that run on this seed's test set
+        curves += [curve("random", noisy(rng) + split, seed, EVEN, run) for run in range(runs)]
+        curves.append(curve("margin", noisy(rng) + split - behind, seed, EVEN))
+    return compare(*curves)
+
+
+def test_thirds_part_the_stretch_that_all_strategies_share():
+    ruler = curve("random", [0.3, 0.6, 0.6, 0.9], labels=(10, 20, 40, 80))
+    comparison = compare(ruler, curve("margin", [0.4, 0.7], labels=(10, 40)))
+    assert comparison.thirds.tolist() == [10, 20, 30, 40]
+    assert comparison.aulc_thirds("random") == pytest.approx([0.45, 0.6, 0.6])
+    assert comparison.aulc_thirds("margin") == pytest.approx([0.45, 0.55, 0.65])
+    assert comparison.leads("margin") == pytest.approx(np.array([[0, -0.05, 0.05]]))
+
+
+def test_thirds_of_equal_width_average_to_the_whole_area():
+    comparison = ten_seeds()
+    random, margin = comparison.summary()
+    assert np.mean([margin[f"aulc_{third}"] for third in THIRDS]) == pytest.approx(margin["aulc"])
+    assert np.mean([random[f"aulc_{third}"] for third in THIRDS]) == pytest.approx(random["aulc"])
+
+
+def test_leads_are_over_the_mean_of_randoms_runs_and_outcomes_over_the_first():
+    flat = {0: 0.5, 1: 0.6, 2: 0.7}
+    curves = [curve("random", np.full(6, a), seed, run=run) for seed in range(8) for run, a in flat.items()]
+    comparison = compare(*curves, *(curve("margin", np.full(6, 0.55), seed) for seed in range(8)))
+    assert comparison.ruler_runs == 3
+    assert comparison.leads("margin") == pytest.approx(np.full((8, 3), -0.05))
+    assert comparison.leads("margin", runs=2) == pytest.approx(np.zeros((8, 3)), abs=1e-12)
+    assert [outcome.word for outcome in comparison.outcomes("margin")] == ["win"] * 3
+    assert [cell.verdict for cell in comparison.gate("margin")] == ["loses"] * 3
+
+
+def test_further_runs_of_random_change_the_gate_alone():
+    one = ten_seeds()
+    rng = np.random.default_rng(10)
+    more = [curve("random", noisy(rng), seed, EVEN, run) for seed in range(10) for run in range(1, 5)]
+    five = compare(*one.curves, *more)
+    assert five.headline() == one.headline()
+    assert five.saved("margin").value == one.saved("margin").value
+    assert five.outcomes("margin") == one.outcomes("margin")
+    assert five.gate("margin") != one.gate("margin")
+
+
+def test_random_is_judged_by_its_last_run_against_the_others():
+    flat = {0: 0.5, 1: 0.6, 2: 0.7}
+    comparison = compare(*(curve("random", np.full(6, a), run=run) for run, a in flat.items()))
+    assert comparison.leads("random") == pytest.approx(np.full((1, 3), 0.7 - 0.55))
+    assert half(3).leads("random").shape == (0, 3)  # one run has nothing to be held against
+
+
+def test_a_further_run_that_was_cut_short_is_left_out():
+    whole, short = curve("random", np.full(6, 0.5)), curve("random", [0.9, 0.9], labels=(5, 10), run=1)
+    comparison = compare(whole, short, curve("margin", np.full(6, 0.6)))
+    assert comparison.leads("margin") == pytest.approx(np.full((1, 3), 0.1))
+
+
+def test_seeds_that_random_has_not_run_have_no_lead():
+    comparison = Comparison((*half(2).curves, curve("margin", rising(), seed=9)), CLASSES)
+    assert len(comparison.leads("margin")) == 2
+    alone = compare(curve("margin", rising()))
+    assert alone.leads("margin").shape == (0, 3)
+    assert alone.ruler_runs == 0
+
+
+def test_a_second_random_run_passes_the_gate_and_a_strategy_two_points_behind_does_not():
+    comparison = ten_seeds(runs=6, behind=0.02, seeds=20)
+    assert [cell.verdict for cell in comparison.gate("random")] == ["safe"] * 3
+    assert passes(comparison.gate("random"))
+    assert [cell.verdict for cell in comparison.gate("margin")] == ["loses"] * 3
+    assert [outcome.word for outcome in comparison.outcomes("margin")] == ["loss"] * 3
+
+
+def test_data_sets_are_pooled_as_blocks_but_pass_the_gate_one_by_one():
+    """As docs/comparing.md says: four seeds of each of two data sets are eight blocks, and no gate yet."""
+    sets = [ten_seeds(behind=-0.05, seeds=4), ten_seeds(behind=-0.05, seeds=4)]
+    pooled = outcomes(np.concatenate([comparison.leads("margin", runs=1) for comparison in sets]))
+    assert [outcome.word for outcome in pooled] == ["win"] * 3
+    cells = never_lose([third for comparison in sets for third in comparison.leads("margin").T])
+    assert [cell.verdict for cell in cells] == ["undecided"] * 6
+
+
+def test_a_row_holds_every_figure_of_every_third_and_nothing_for_random_run_once():
+    random, margin = ten_seeds(behind=0.02).summary()
+    assert list(random) == list(margin)
+    assert [margin[f"gate_{third}"] for third in THIRDS] == ["loses"] * 3
+    assert margin["outcome_early"] == "loss"
+    assert margin["lead_low_late"] < margin["lead_late"] < margin["lead_high_late"] < 0
+    assert math.isnan(random["gate_early"])
+    assert [row["outcome_late"] for row in half(7).summary()[1:]] == ["too few seeds to tell"]
+
+
+def test_penalties_compare_the_seeds_and_counts_that_all_have_run():
+    """After 1, 2, 4, 8 batches: 40, 60, 100, 180 labels, where the leads are +, 0, −, 0; random learns on to 300."""
+    random = np.linspace(0.4, 0.9, 15)
+    lead = np.zeros(15)
+    lead[[1, 4]] = 0.02, -0.02
+    pairs = [(curve("random", random, s, EVEN), curve("margin", random + lead, s, EVEN)) for s in range(8)]
+    comparison = compare(*(c for pair in pairs for c in pair), curve("margin", random - 0.3, 9, EVEN))
+    assert comparison.penalties is not None
+    assert comparison.penalties.tolist() == [[0, 0.25], [0.25, 0]]
+    assert half(7).penalties is None
 
 
 # Words --------------------------------------------------------------------------------------------------
@@ -262,6 +390,8 @@ def test_nothing_to_compare_a_curve_twice_and_unknown_names_are_explained():
         compare(LearningCurve("random", 0, ()))
     with pytest.raises(BadOption, match="two curves are of strategy 'random' and seed 0"):
         compare(curve("random", rising()), curve("random", rising()))
+    with pytest.raises(BadOption, match="two curves are of strategy 'random' and seed 0, run 1"):
+        compare(curve("random", rising()), *[curve("random", rising(), run=1)] * 2)
     with pytest.raises(BadOption, match="the seeds of 'random' share no label count"):
         compare(curve("random", [0.1], 0, (10,)), curve("random", [0.1], 1, (11,)))
     with pytest.raises(UnknownName, match=r"no curve of 'bald' here\. Known: random"):

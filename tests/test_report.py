@@ -126,9 +126,11 @@ def test_page_says_the_headline_the_table_and_every_seed(written):
     page = Page(text)
     assert f"<h1>{shown.headline()}</h1>" in text
     assert shown.saved("margin").sentence.replace("'", "&#39;") in text
-    assert [row[0] for row in page.rows] == ["strategy", "random", "margin", "strategy"] + ["random"] * 3 + [
-        "margin"
-    ] * 3
+    assert [row[0] for row in page.rows] == [
+        *("strategy", "random", "margin"),
+        *("strategy", "random", "middle, 47–73", "late, 73–100", "margin", "middle, 47–73", "late, 73–100"),
+        *("strategy", *["random"] * 3, *["margin"] * 3),
+    ]
     margin = dict(zip(page.rows[0], page.rows[2], strict=True))
     row = shown.summary()[1]
     assert margin["at 100"] == f"{row['accuracy_last']:.1%}"
@@ -203,6 +205,86 @@ def test_every_strategy_of_a_crowd_looks_different():
 
 
 # Words --------------------------------------------------------------------------------------------------
+
+
+def leading(lead: float, seeds: int = 10, luck: float = 0.001, runs: int = 1) -> Comparison:
+    """Margin ahead of random by `lead` at every label count, give or take `luck`."""
+    curves = []
+    for seed in range(seeds):
+        for strategy, run in [("random", run) for run in range(runs)] + [("margin", 0)]:
+            here = lead + luck * (-1) ** seed if strategy == "margin" else 0.0
+            points = ({"labels": n, "accuracy": 0.9 - 2 / n + here} for n in range(20, 141, 20))
+            curves.append(LearningCurve(strategy, seed, tuple(points), run))
+    return Comparison(tuple(curves), ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("shown", "sentence"),
+    [
+        (
+            leading(0.01),
+            "margin is safe: in every third of the budget it is surely less than one point behind",
+        ),
+        (
+            leading(-0.02),
+            "margin loses to random in the early third (−2.0 points), the middle third (−2.0 points) and the late",
+        ),
+        (
+            leading(-0.02, luck=0.1),
+            "by chance, in the early third (−2.0 points), the middle third (−2.0 points) and the late third "
+            "(−2.0 points). About 40 seeds would tell.",
+        ),
+        (
+            leading(0.0, luck=0.018),
+            "could be a point or more behind in the early third (0.0 points), the middle",
+        ),
+        (leading(-0.02, seeds=7), "Whether margin ever loses to random: too few seeds to tell."),
+    ],
+)
+def test_the_gate_in_words(shown, sentence):
+    assert sentence in report.gate_sentence(shown, "margin")
+    assert sentence in report.html(shown)
+
+
+def test_no_more_than_40_seeds_are_asked_for():
+    assert "seeds would tell" not in report.gate_sentence(leading(-0.02, seeds=40, luck=0.2), "margin")
+
+
+def test_the_table_by_thirds_says_range_area_lead_bounds_outcome_and_verdict():
+    rows = Page(report.html(leading(-0.02, luck=0))).rows
+    row = next(row for row in rows if row[0] == "margin" and row[1] == "early, 20–60")
+    area = np.interp(np.linspace(20, 60, 3), range(20, 141, 20), [0.88 - 2 / n for n in range(20, 141, 20)])
+    mean = (area[0] / 2 + area[1] + area[2] / 2) / 2
+    assert row[2:] == [f"{mean:.1%}", "−2.0", "−2.0 to −2.0", "loss (p .0059)", "loses"]  # 3 × 2/1024
+    random = next(row for row in rows if row[0] == "random" and row[1] == "early, 20–60")
+    assert random[3:] == ["–"] * 4
+
+
+def test_each_figure_of_the_page_is_explained():
+    text = report.html(leading(0.01, runs=2))
+    for figure in ("early, middle, late", "lead, 95% bounds", "win, tie, loss", "never-lose gate", "beats"):
+        assert f"<dt>{figure}</dt>" in text
+    assert "over the mean of 2 random runs per seed" in text
+    assert "against random&#39;s first run" in text
+    assert "<dt>all labelled</dt>" in report.html(comparison(ceiling=0.9))
+    assert "<dt>all labelled</dt>" not in text  # no ceiling was measured
+
+
+def test_the_penalty_matrix_ends_with_how_often_each_is_beaten():
+    rows = Page(report.html(leading(0.01))).rows
+    start = next(i for i, row in enumerate(rows) if row[0] == "beats →")
+    assert rows[start : start + 4] == [
+        ["beats →", "random", "margin"],
+        ["random", "", "0.00"],
+        ["margin", "1.00", ""],
+        ["beaten, mean", "1.00", "0.00"],
+    ]
+    assert "beats →" not in report.html(leading(0.01, seeds=7))
+
+
+def test_the_printed_table_says_win_tie_or_loss_once_there_are_8_seeds():
+    assert "win · win · win" in printed(leading(0.01))
+    assert "by thirds" not in printed(leading(0.01, seeds=7))
 
 
 def printed(shown: Comparison, width: int = 120) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,15 +15,33 @@ from jaxtyping import Float
 from scipy.stats import t as student_t
 
 from vizsla.errors import BadOption, UnknownName
-from vizsla.functional.metrics import LabelsSaved, accuracy_levels, aulc, labels_needed, labels_saved
+from vizsla.functional.metrics import (
+    LabelsSaved,
+    accuracy_levels,
+    aulc,
+    aulc_parts,
+    labels_needed,
+    labels_saved,
+)
+from vizsla.functional.verdicts import (
+    FEW_SEEDS,
+    Cell,
+    Outcome,
+    never_lose,
+    outcomes,
+    penalties,
+    penalty_counts,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RULER = "random"
 """The strategy that all others are measured against."""
-FEW_SEEDS = 8
-"""With fewer seeds than this no comparison is called sure."""
+THIRDS = ("early", "middle", "late")
+"""Names of the three thirds of the budget."""
+BY_THIRD = ("outcome", "outcome_p", "lead", "lead_low", "lead_high", "gate")
+"""What a summary row says of each third, beside `aulc`."""
 COUNTS = frozenset({"labels", "classes_seen"})
 
 Json: TypeAlias = dict[str, Any]
@@ -36,6 +55,9 @@ class LearningCurve:
     seed: int
     points: tuple[Mapping[str, float | int], ...]
     """Ascending in `labels`; accuracy and its kin are fractions 0–1, times are seconds."""
+    run: int = 0
+    """Which of several runs of this strategy with this seed: the same split and first labels, other choices.
+    Only random, the ruler, is worth more than one."""
 
     @property
     def labels(self) -> Float[np.ndarray, " t"]:
@@ -54,13 +76,14 @@ class LearningCurve:
     def to_json(self) -> Json:
         """Plain values for `json.dumps`; NaN becomes null."""
         points = [{name: _plain(name, value) for name, value in point.items()} for point in self.points]
-        return {"strategy": self.strategy, "seed": int(self.seed), "points": points}
+        run = {"run": int(self.run)} if self.run else {}
+        return {"strategy": self.strategy, "seed": int(self.seed), **run, "points": points}
 
     @classmethod
     def from_json(cls, data: Json) -> LearningCurve:
         """The curve that `to_json` wrote."""
         points = ({k: math.nan if v is None else v for k, v in point.items()} for point in data["points"])
-        return cls(data["strategy"], data["seed"], tuple(points))
+        return cls(data["strategy"], data["seed"], tuple(points), data.get("run", 0))
 
     def plot(self, metric: str = "accuracy") -> Figure:
         """A small figure of this one curve, for a notebook."""
@@ -87,7 +110,11 @@ class Regimes:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Learning curves of several strategies, each with the same seeds."""
+    """Learning curves of several strategies, each with the same seeds.
+
+    A seed may have several runs of random. The first is the one that is plotted, averaged and compared by labels
+    saved and by wins, like against like; the never-lose gate measures against the mean of them all.
+    """
 
     curves: tuple[LearningCurve, ...]
     classes: tuple[str, ...]
@@ -98,10 +125,11 @@ class Comparison:
     def __post_init__(self) -> None:
         if not any(curve.points for curve in self.curves):
             raise BadOption("nothing to compare: no learning curve has a point yet. Let one run finish.")
-        names = [(curve.strategy, curve.seed) for curve in self.curves]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice:
-            raise BadOption(f"two curves are of strategy {twice[0]!r} and seed {twice[1]}. Leave one out.")
+        names = Counter((curve.strategy, curve.seed, curve.run) for curve in self.curves)
+        (strategy, seed, run), times = names.most_common(1)[0]
+        if times > 1:
+            which = f"strategy {strategy!r} and seed {seed}{f', run {run}' if run else ''}"
+            raise BadOption(f"two curves are of {which}. Leave one out.")
         for strategy in self.strategies:
             if not len(self.matrix(strategy, "labels")[0]):
                 raise BadOption(
@@ -120,11 +148,18 @@ class Comparison:
         return tuple(sorted({curve.seed for curve in self.curves}))
 
     def of(self, strategy: str) -> dict[int, LearningCurve]:
-        """The curves of one strategy by seed, ascending."""
-        found = {curve.seed: curve for curve in self.curves if curve.strategy == strategy and curve.points}
+        """The curves of one strategy by seed, ascending; of several runs the first."""
+        return {seed: curves[0] for seed, curves in self.runs_of(strategy).items()}
+
+    def runs_of(self, strategy: str) -> dict[int, list[LearningCurve]]:
+        """All runs of one strategy by seed, both ascending."""
+        found: dict[int, list[LearningCurve]] = {}
+        for curve in sorted(self.curves, key=lambda curve: (curve.seed, curve.run)):
+            if curve.strategy == strategy and curve.points:
+                found.setdefault(curve.seed, []).append(curve)
         if not found:
             raise UnknownName(f"no curve of {strategy!r} here. Known: {', '.join(self.strategies)}.")
-        return dict(sorted(found.items()))
+        return found
 
     def matrix(
         self, strategy: str, metric: str = "accuracy", seeds: Iterable[int] | None = None
@@ -225,6 +260,82 @@ class Comparison:
             return None
         return Regimes(*(float(shared[index]) for index in (0, start, stop, -1)))
 
+    # By thirds of the budget ----------------------------------------------------------------------
+
+    @cached_property
+    def thirds(self) -> Float[np.ndarray, " 4"]:
+        """The label counts that part the stretch which all strategies share into three of equal width."""
+        first, _, last = self.milestones
+        return np.linspace(first, last, 4)
+
+    def _areas(self, curve: LearningCurve) -> np.ndarray:
+        """The mean height of a curve over each third."""
+        started = curve.labels >= 1
+        return aulc_parts(curve.labels[started], curve.values()[started], self.thirds)
+
+    def aulc_thirds(self, strategy: str) -> Float[np.ndarray, " 3"]:
+        """Area under the learning curve over each third, divided by its width; mean over seeds."""
+        return np.mean([self._areas(curve) for curve in self.of(strategy).values()], axis=0)
+
+    @property
+    def ruler_runs(self) -> int:
+        """How many runs of random every seed has at least; 0 without random."""
+        return min(map(len, self.runs_of(RULER).values())) if RULER in self.strategies else 0
+
+    def leads(self, strategy: str, *, runs: int | None = None) -> Float[np.ndarray, "s 3"]:
+        """AULC of each third minus random's, a row per seed that both have run.
+
+        Args: runs: how many of random's runs of the seed to average, the first ones; default: all.
+
+        Random itself is measured by its last run against the others, where a seed has several: an independent
+        run that the gate must let through. Several data sets: join their rows for `outcomes`, which pools them
+        as blocks, and give the columns of each to `never_lose`, which judges them one by one.
+        """
+        ours, ruler = self.of(strategy), self.runs_of(RULER) if RULER in self.strategies else {}
+        rows = []
+        for seed in sorted(ours.keys() & ruler.keys()):
+            first, others = ours[seed], ruler[seed]
+            if strategy == RULER:
+                *others, first = others
+            areas = [self._areas(curve) for curve in others[:runs] if self._spans(curve)]
+            if areas and self._spans(first):
+                rows.append(self._areas(first) - np.mean(areas, axis=0))
+        return np.array(rows).reshape(-1, 3)
+
+    def _spans(self, curve: LearningCurve) -> bool:
+        """Whether the curve covers all thirds, as the second run of a killed comparison may not."""
+        started = curve.labels[curve.labels >= 1]
+        return len(started) > 0 and started[0] <= self.thirds[0] and started[-1] >= self.thirds[-1]
+
+    def outcomes(self, strategy: str) -> tuple[Outcome, ...]:
+        """Win, tie or loss against random in each third, seeds being the blocks.
+
+        Against random's first run alone: a mean of several runs is steadier than one, and where luck is lopsided
+        the signed-rank test would take that for merit.
+        """
+        return outcomes(self.leads(strategy, runs=1))
+
+    def gate(self, strategy: str) -> tuple[Cell, ...]:
+        """The never-lose gate in each third, against the mean of random's runs."""
+        return never_lose(list(self.leads(strategy).T))
+
+    @cached_property
+    def penalties(self) -> Float[np.ndarray, "a a"] | None:
+        """`functional.verdicts.penalties`, in the order of `strategies`, over the seeds that all have run.
+
+        None with fewer than 8 such seeds, or where fewer than two label counts are shared.
+        """
+        seeds = sorted(set.intersection(*(set(self.of(strategy)) for strategy in self.strategies)))
+        if len(seeds) < FEW_SEEDS:
+            return None
+        curves = {strategy: self.matrix(strategy, seeds=seeds) for strategy in self.strategies}
+        shared = np.array(sorted(set.intersection(*(set(labels) for labels, _ in curves.values()))))
+        rows = [values[:, np.searchsorted(labels, shared)] for labels, values in curves.values()]
+        counts = penalty_counts(shared, rows[0].mean(axis=0) if RULER in curves else None)
+        if not len(counts):
+            return None
+        return penalties(np.array(rows)[..., np.searchsorted(shared, counts)])
+
     # In words and rows ----------------------------------------------------------------------------
 
     @cached_property
@@ -265,9 +376,21 @@ class Comparison:
         row |= {"aulc": aulc(*curve), "aulc_log": aulc(*curve, log=True)}
         for name, count in zip(("first", "middle", "last"), self.milestones, strict=True):
             row |= {f"labels_{name}": count, f"accuracy_{name}": float(np.interp(count, labels, mean))}
+        row |= self._row_by_thirds(strategy)
         points = [point for curve in self.of(strategy).values() for point in curve.points]
         seconds = [point["seconds"] for point in points if "seconds" in point]
         return row | {"seconds_per_round": float(np.mean(seconds)) if seconds else math.nan}
+
+    def _row_by_thirds(self, strategy: str) -> dict[str, Any]:
+        row: dict[str, Any] = dict(
+            zip((f"aulc_{third}" for third in THIRDS), map(float, self.aulc_thirds(strategy)), strict=True)
+        )
+        if not len(self.leads(strategy)):
+            return row | dict.fromkeys((f"{name}_{third}" for third in THIRDS for name in BY_THIRD), math.nan)
+        for third, found, cell in zip(THIRDS, self.outcomes(strategy), self.gate(strategy), strict=True):
+            figures = found.word, found.p, cell.lead, cell.low, cell.high, cell.verdict
+            row |= {f"{name}_{third}": figure for name, figure in zip(BY_THIRD, figures, strict=True)}
+        return row
 
     def headline(self, strategy: str | None = None) -> str:
         """The comparison in one sentence; of the best strategy where none is named."""

@@ -9,7 +9,7 @@ import json
 import math
 import platform
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +21,8 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from vizsla.caching import write_atomically
-from vizsla.curves import FEW_SEEDS, RULER, Comparison
+from vizsla.curves import RULER, THIRDS, Comparison
+from vizsla.functional.verdicts import FEW_SEEDS, MOST_SEEDS, Cell, Outcome
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -125,6 +126,23 @@ def _saved_interval(row: Mapping[str, Any]) -> str:
     return f"{_percent(row['labels_saved_low'])} to {_percent(row['labels_saved_high'])}"
 
 
+def _points(lead: float) -> str:
+    """A lead in points of accuracy, with its sign."""
+    points = round(100 * lead, 1) + 0.0
+    return "–" if math.isnan(lead) else f"{points:+.1f}".replace("-", "−").replace("+0.0", "0.0")
+
+
+def _p(p: float) -> str:
+    return "" if math.isnan(p) else " (p < .001)" if p < 0.001 else f" (p {p:.2g})".replace("0.", ".")
+
+
+def _by_thirds(comparison: Comparison, strategy: str) -> str:
+    words = [outcome.word for outcome in comparison.outcomes(strategy)]
+    if strategy == RULER:
+        return "–"
+    return words[0] if len(set(words)) == 1 and "few" in words[0] else " · ".join(words)
+
+
 def columns(comparison: Comparison) -> dict[str, list[str]]:
     """The cells of the table that people read, by heading, a cell per strategy."""
     rows = comparison.summary()
@@ -153,6 +171,44 @@ def regimes_sentence(comparison: Comparison) -> str:
     return f"{best} pays {stretch}; elsewhere it is not clearly ahead of random."
 
 
+def gate_sentence(comparison: Comparison, strategy: str) -> str:
+    """What the never-lose gate says of a strategy, in words; empty where there is nothing to measure against."""
+    cells = dict(zip(THIRDS, comparison.gate(strategy), strict=True))
+    seeds = len(comparison.leads(strategy))
+    if not seeds:
+        return ""
+    if seeds < FEW_SEEDS:
+        return f"Whether {strategy} ever loses to random: too few seeds to tell."
+    loses = [third for third, cell in cells.items() if cell.verdict == "loses"]
+    if loses:
+        return f"{strategy} loses to random in the {_parts(cells, loses)}."
+    behind = [third for third, cell in cells.items() if cell.behind]
+    if behind:
+        return (
+            f"{strategy} does not get through the never-lose gate: it is behind random on average, perhaps by "
+            f"chance, in the {_parts(cells, behind)}.{_more(cells.values(), seeds)}"
+        )
+    open_cells = [third for third, cell in cells.items() if cell.verdict == "undecided"]
+    if open_cells:
+        return (
+            f"{strategy} is nowhere seen to lose to random, but could be a point or more behind in the "
+            f"{_parts(cells, open_cells)}.{_more(cells.values(), seeds)}"
+        )
+    return f"{strategy} is safe: in every third of the budget it is surely less than one point behind random."
+
+
+def _parts(cells: Mapping[str, Cell], thirds: Sequence[str]) -> str:
+    *first, last = (f"{third} third ({_points(cells[third].lead)} points)" for third in thirds)
+    return f"{', the '.join(first)} and the {last}" if first else last
+
+
+def _more(cells: Iterable[Cell], seeds: int) -> str:
+    wanted = max(cell.seeds for cell in cells)
+    if seeds >= MOST_SEEDS:
+        return ""
+    return f" About {wanted} seeds would tell." if wanted > seeds else " A few more seeds would tell."
+
+
 def print_table(comparison: Comparison, console: Console) -> None:
     """Print a short table and the headline."""
     from rich.table import Table
@@ -160,6 +216,8 @@ def print_table(comparison: Comparison, console: Console) -> None:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     cells = columns(comparison)
+    if RULER in comparison.strategies and len(comparison.seeds) >= FEW_SEEDS:
+        cells["by thirds"] = [_by_thirds(comparison, strategy) for strategy in comparison.strategies]
     for name in cells:
         table.add_column(Text(name), justify="left" if name == "strategy" else "right")
     for row, strategy in zip(zip(*cells.values(), strict=True), comparison.strategies, strict=True):
@@ -357,6 +415,11 @@ def html(comparison: Comparison) -> str:
         seeds=len(comparison.seeds),
         few_seeds=FEW_SEEDS,
         compared=compared,
+        gate=gate_sentence(comparison, best) if best and compared else "",
+        thirds=_thirds(comparison) if compared else [],
+        runs=comparison.ruler_runs,
+        penalties=_penalties(comparison),
+        ceiling=comparison.settings.get("ceiling"),
         capped=any(row.get("levels_never_reached") for row in rows),
         best=best,
         table=table,
@@ -373,6 +436,42 @@ def html(comparison: Comparison) -> str:
         versions=_versions(),
         per_seed=_per_seed(comparison),
     )
+
+
+def _thirds(comparison: Comparison) -> list[list[list[str]]]:
+    """For each strategy a row per third: which, AULC, lead, its bounds, win/tie/loss, the gate's verdict."""
+    edges = [_count(edge) for edge in comparison.thirds]
+    ranges = [f"{third}, {low}–{high}" for third, low, high in zip(THIRDS, edges, edges[1:], strict=False)]
+    return [
+        [
+            [where, _percent(area, 1), *_against(cell, outcome)]
+            for where, area, cell, outcome in zip(
+                ranges,
+                comparison.aulc_thirds(strategy),
+                comparison.gate(strategy),
+                comparison.outcomes(strategy),
+                strict=True,
+            )
+        ]
+        for strategy in comparison.strategies
+    ]
+
+
+def _against(cell: Cell, outcome: Outcome) -> list[str]:
+    if math.isnan(cell.lead):
+        return ["–"] * 4
+    bounds = "–" if math.isnan(cell.low) else f"{_points(cell.low)} to {_points(cell.high)}"
+    verdict = "undecided, behind" if cell.behind and cell.verdict == "undecided" else cell.verdict
+    return [_points(cell.lead), bounds, outcome.word + _p(outcome.p), verdict]
+
+
+def _penalties(comparison: Comparison) -> list[list[str]] | None:
+    """A row of cells per strategy, and the mean of each column; None where there is no matrix."""
+    matrix = comparison.penalties
+    if matrix is None or len(matrix) < 2:
+        return None
+    rows = [["" if i == j else f"{share:.2f}" for j, share in enumerate(row)] for i, row in enumerate(matrix)]
+    return [*rows, [f"{mean:.2f}" for mean in matrix.sum(axis=0) / (len(matrix) - 1)]]
 
 
 def _data_uri(figure: Figure) -> str:
