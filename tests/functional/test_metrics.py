@@ -239,6 +239,26 @@ def test_random_cut_short_saves_nothing(points):
     assert figure.high <= 0
 
 
+def test_another_random_run_cut_short_is_called_saving_in_at_most_5_percent_of_comparisons():
+    rng = np.random.default_rng(9)
+    labels = np.arange(20.0, 601.0, 20.0)
+    called = 0
+    for _ in range(200):
+        split = rng.normal(0, 0.01, (10, 1))  # what both owe to the seed's test set
+        luck = 0.03 * np.sqrt(20 / labels) * rng.normal(size=(2, 10, len(labels)))
+        run, ruler = 0.95 - 1.6 * labels**-0.65 + luck + split
+        called += saved(run[:, :15], ruler, labels=labels[:15], ruler=labels).low > 0
+    assert called <= 10
+
+
+def test_randoms_own_bill_runs_from_two_labels_per_class_to_99_percent_of_its_best():
+    figure = saved(rising(LABELS, 2.0), rising(LABELS))
+    best = rising(LABELS)[0, -1]
+    assert figure.needed_random[0] == pytest.approx(20)
+    assert figure.needed_random[-1] == pytest.approx(160 * math.exp(-0.01 * best / 0.1))  # .1 a unit of ln n
+    assert figure.levels[[0, -1]] == pytest.approx([0.2 + 0.1 * math.log(20), 0.99 * best])
+
+
 def test_a_level_never_reached_counts_as_randoms_last_count_and_is_marked():
     flat = np.full((1, 6), rising(LABELS)[0, 2])  # stays where random is at 20 labels
     figure = saved(flat, rising(LABELS))

@@ -152,12 +152,19 @@ def test_cells_without_enough_seeds_still_count_among_the_cells_of_the_claim():
     assert beside.p == pytest.approx(2 * alone.p)
 
 
-def test_seeds_asked_for_are_those_of_the_textbook():
-    """(z.95 + z.80)² s² / margin² = 6.18 × 2² = 24.7, for leads that scatter by two points."""
-    scatter = np.tile([-1, 1], 20) * 0.02 * math.sqrt(39 / 40)
+def test_seeds_asked_for_make_the_bound_half_a_point_wide():
+    """(1.645 × 1.5 / .5)² = 24.35, for leads that scatter by one and a half points."""
+    scatter = np.tile([-1, 1], 20) * 0.015 * math.sqrt(39 / 40)
     assert never_lose([scatter])[0].seeds == 25
     assert never_lose([scatter / 10])[0].seeds == 8
     assert never_lose([scatter * 10])[0].seeds == 40
+
+
+def test_with_the_seeds_asked_for_an_equal_strategy_is_safe_and_passes_in_95_percent():
+    rng = np.random.default_rng(11)
+    cells = [never_lose([rng.normal(0, 0.015, 25)])[0] for _ in range(2000)]
+    assert np.mean([cell.verdict == "safe" for cell in cells]) == pytest.approx(0.95, abs=0.025)
+    assert np.mean([passes([cell]) for cell in cells]) == pytest.approx(0.95, abs=0.025)
 
 
 def test_an_equal_strategy_is_called_losing_anywhere_in_at_most_5_percent_on_four_data_sets():

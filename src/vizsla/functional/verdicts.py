@@ -131,7 +131,11 @@ class Cell:
     """Of the one-sided test that random is no better, after Holm over all cells given; NaN with too few seeds."""
     verdict: Safety
     seeds: int
-    """Seeds with which a strategy equal to random would be found safe in 4 of 5 comparisons, 8 to 40."""
+    """Seeds, 8 to 40, with which a strategy equal to random gets through in 95% of comparisons, at this scatter.
+
+    The bounds then lie half a point from the mean, so that a mean of −.5 and a lower bound of −1 point coincide.
+    With fewer, a mean below −.5 points may well be chance.
+    """
 
     @property
     def behind(self) -> bool:
@@ -166,7 +170,10 @@ def never_lose(cells: Sequence[Float[np.ndarray, " s"]]) -> tuple[Cell, ...]:
 
 
 def passes(cells: Sequence[Cell]) -> bool:
-    """Whether the gate lets a strategy through: no cell loses, and no mean lead is below −.5 points."""
+    """Whether the gate lets a strategy through: no cell loses, and no mean lead is below −.5 points.
+
+    With fewer seeds than `Cell.seeds` the second condition stops an equal strategy more often than one time in 20.
+    """
     return not any(cell.verdict == "loses" or cell.behind for cell in cells)
 
 
@@ -187,10 +194,8 @@ def _one_sided(leads: np.ndarray) -> tuple[float, float, float, float]:
 def _seeds_wanted(leads: np.ndarray) -> int:
     if len(leads) < 2:
         return MOST_SEEDS
-    quantiles = ndtri(1 - LEVEL) + ndtri(0.8)
-    return int(
-        np.clip(math.ceil((quantiles * _exact(leads).std(ddof=1) / MARGIN) ** 2), FEW_SEEDS, MOST_SEEDS)
-    )
+    needed = (ndtri(1 - LEVEL) * _exact(leads).std(ddof=1) / LEAST_LEAD) ** 2
+    return int(np.clip(math.ceil(needed), FEW_SEEDS, MOST_SEEDS))
 
 
 def _safety(p: float, low: float, sure: bool) -> Safety:
