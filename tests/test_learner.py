@@ -4,6 +4,7 @@ import pytest
 import vizsla
 from vizsla.errors import BadOption, NotEnoughImages, UnknownName
 from vizsla.learner import ActiveLearner
+from vizsla.oracle import FilenameOracle
 from vizsla.testing import TOY_BACKBONE, toy_images
 
 
@@ -85,6 +86,46 @@ def test_the_same_seed_gives_the_same_curve_and_another_seed_another(dataset):
 
     assert asked(4) == asked(4)
     assert asked(4) != asked(5)
+
+
+@pytest.mark.parametrize("strategy", ["random", "margin"])
+def test_a_repetition_starts_from_the_same_labels_and_goes_on_with_others(dataset, strategy):
+    def asked(**options: int) -> list[list[int]]:
+        learner = learner_on(dataset.fresh(), strategy=strategy, pool_size=15, seed=3, **options)
+        learner.run(budget=15, batch=5, initial=5)
+        return [batch.ids.tolist() for batch in learner.batches]
+
+    plain, again, other = asked(), asked(repetition=0), asked(repetition=1)
+    assert plain == again
+    assert plain[0] == other[0]
+    assert plain[1] != other[1]
+    assert other == asked(repetition=1) != asked(repetition=2)
+
+
+def test_without_first_labels_a_repetition_differs_from_its_first_choice_on(dataset):
+    batches = [learner_on(dataset.fresh(), strategy="random", repetition=k).query(5) for k in range(3)]
+    assert len({tuple(batch.ids.tolist()) for batch in batches}) == 3
+
+
+def test_nothing_is_fitted_while_all_that_was_asked_about_are_outliers(tmp_path):
+    folder = toy_images(tmp_path, classes="abcdefgh", per_class=6)
+    starts = set()
+    for seed in range(8):
+        dataset = vizsla.IndexedDataset(folder, classes=("a", "b"))  # 12 of 48 images
+        oracle = FilenameOracle(outliers=True)
+        curve = learner_on(dataset, strategy="random", oracle=oracle, seed=seed).run(budget=20, batch=2)
+        start = int(curve.labels[0])
+        assert curve.labels.tolist() == list(range(start, 21, 2))
+        assert start - 2 <= curve.values("outliers_offered")[0] < start
+        assert curve.values("outliers_offered")[-1] == dataset.outliers.sum() == 20 - len(dataset.labelled())
+        starts.add(start)
+    assert len(starts) > 1
+
+
+def test_a_budget_that_finds_nothing_but_outliers_says_so(dataset):
+    learner = learner_on(dataset.with_classes([]), strategy="random", oracle=FilenameOracle(outliers=True))
+    with pytest.raises(NotEnoughImages, match=r"all 3 .* none of the classes\. Use a larger --budget"):
+        learner.run(budget=3, batch=2)
 
 
 def test_the_order_of_files_on_disk_changes_nothing(tmp_path):

@@ -56,6 +56,21 @@ def test_the_folder_names_the_class(in_folders: IndexedDataset) -> None:
 # --- a truth that is wrong now and then
 
 
+def test_an_image_of_no_known_class_is_an_outlier_where_that_is_an_answer_and_else_an_error(
+    in_folders: IndexedDataset,
+) -> None:
+    first, *rest = in_folders.classes
+    fewer = in_folders.with_classes(rest)
+    strange = [idx for idx in range(4) if in_folders.folder_label(idx) == 0]
+    with pytest.raises(NoLabel, match=first):
+        FilenameOracle().label(fewer, range(4))
+    assert FilenameOracle(outliers=True).label(fewer, range(4)) == 4 - len(strange)
+    assert np.flatnonzero(fewer.outliers).tolist() == strange
+    assert [rest[fewer.labels[idx]] for idx in fewer.labelled()] == [
+        in_folders.classes[in_folders.folder_label(idx)] for idx in range(4) if idx not in strange
+    ]
+
+
 def test_answers_flip_at_the_rate_asked_for_and_to_each_other_class_alike() -> None:
     n, rate, n_classes = 6000, 0.3, 4
     oracle = NoisyOracle([], rate, n_classes, seed=7)

@@ -49,6 +49,7 @@ class ActiveLearner:
              oracle: `filename`, `terminal`, the path of a CSV, or an object with a `label` method.
              pool_size: look at a random sub-pool of that size in each query; 0 looks at everything.
              seed: decides every random choice, together with the round.
+             repetition: another number gives other choices of the strategy, but the same first labels and training.
              model, inputs: a prepared model to use instead of making one from `backbone`.
 
     Nothing is read or computed before the first query that needs it.
@@ -64,6 +65,7 @@ class ActiveLearner:
         oracle: str | Oracle = "filename",
         pool_size: int = 0,
         seed: int = 0,
+        repetition: int = 0,
         model: Model | None = None,
         inputs: Any = None,
         progress: Progress | None = None,
@@ -75,6 +77,7 @@ class ActiveLearner:
         self.oracle = _oracle(oracle, dataset)
         self.pool_size = pool_size
         self.seed = seed
+        self.repetition = repetition
         self.round = 0
         self.batches: list[Batch] = []
         self._backbone = backbone
@@ -113,7 +116,7 @@ class ActiveLearner:
             )
         if rule.needs - {"embeddings"} and not self._can_predict:
             rule = strategies["random"]
-        rng = self._rng("query")
+        rng = self._rng("query", 0 if strategy else self.repetition)
         pool = self._readable_pool() if rule.needs else self.dataset.pool()
         check_enough(n, len(pool))  # before anything is predicted
         candidates = sub_pool(pool, self.pool_size, rng) if rule.needs else pool
@@ -185,6 +188,8 @@ class ActiveLearner:
     ) -> LearningCurve:
         """Query and fit until `budget` labels are there, or the test accuracy reaches `target`.
 
+        An image that the oracle calls an outlier costs as much as a label and counts as one.
+
         Args:    budget: total number of labels.
                  batch: labels per round. initial: random labels of the first round; default: `batch`,
                  chosen by the strategy.
@@ -196,23 +201,40 @@ class ActiveLearner:
             test_inputs = self.model.prepare(test, self._progress)
         points: list[Mapping[str, float]] = []
         while True:
-            labelled = len(self.dataset.labelled())
-            if labelled < budget:
-                first = initial if labelled == 0 and initial else None
-                self.query(min(first or batch, budget - labelled), "random" if first else None)
+            before = self.dataset.answered()
+            if before < budget:
+                first = initial if before == 0 and initial else None
+                self.query(min(first or batch, budget - before), "random" if first else None)
+            if self._only_outliers(before, budget):
+                continue
             told = self.fit()
             points.append(self._point(test, test_inputs, told))
             if on_round:
                 on_round(points[-1])
             reached = target is not None and points[-1]["accuracy"] >= target
-            if reached or points[-1]["labels"] >= budget or points[-1]["labels"] == labelled:
+            if reached or points[-1]["labels"] >= budget or points[-1]["labels"] == before:
                 return LearningCurve(self.strategy.name, self.seed, tuple(points))
+
+    def _only_outliers(self, before: int, budget: int) -> bool:
+        """Whether nothing can be learnt yet, though answers came."""
+        answered = self.dataset.answered()
+        if len(self.dataset.labelled()) or answered == before:
+            return False
+        if answered >= budget:
+            raise NotEnoughImages(
+                f"all {answered} images asked about were of none of the classes. Use a larger --budget."
+            )
+        return True
 
     def _point(
         self, test: IndexedDataset | None, test_inputs: Any, told: Mapping[str, float]
     ) -> Mapping[str, float]:
         ids = self.dataset.labelled()
-        point = {"labels": float(len(ids)), "classes_seen": float(len(np.unique(self.dataset.labels[ids])))}
+        point = {
+            "labels": float(self.dataset.answered()),
+            "classes_seen": float(len(np.unique(self.dataset.labels[ids]))),
+            "outliers_offered": float(self.dataset.outliers.sum()),
+        }
         if test is not None:
             readable = test_inputs.ids
             point |= evaluate(self.model.predict(test_inputs, readable), test.labels[readable])
@@ -223,7 +245,7 @@ class ActiveLearner:
     ) -> None:
         if batch < 1 or budget < 1 or (initial is not None and initial < 0):
             raise BadOption("budget and batch must be at least 1, and initial at least 0.")
-        available = len(self.dataset.pool()) + len(self.dataset.labelled())
+        available = len(self.dataset.pool()) + self.dataset.answered()
         check_budget(budget, available)
         if target is not None and test is None:
             raise BadOption("a target accuracy needs a test set. Give test=….")
@@ -258,8 +280,8 @@ class ActiveLearner:
             return self.dataset.pool()
         return np.intersect1d(self.dataset.pool(), self.inputs.ids, assume_unique=True)
 
-    def _rng(self, purpose: str) -> np.random.Generator:
-        return np.random.default_rng([self.seed, self.round, {"query": 0, "fit": 1}[purpose]])
+    def _rng(self, purpose: str, repetition: int = 0) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.round, {"query": 0, "fit": 1}[purpose], repetition])
 
 
 def check_budget(budget: int, available: int) -> None:

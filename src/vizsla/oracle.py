@@ -37,27 +37,40 @@ class Oracle(Protocol):
     ) -> int:
         """Answer for these images, in this order, each written into the data set at once.
 
-        Returns: how many were labelled; an image that was skipped is none.
+        An image of none of the classes gets no label but `dataset.mark_outlier`: that was an answer too.
+
+        Returns: how many were labelled; an image that was skipped, or is an outlier, is none.
         """
         ...
 
 
 class FilenameOracle:
-    """Reads each class from the folder that the image lies in."""
+    """Reads each class from the folder that the image lies in.
+
+    Args: outliers: answer "none of the classes" for an image in the folder of no known class; without it,
+          such an image is an error.
+    """
+
+    def __init__(self, *, outliers: bool = False) -> None:
+        self.outliers = outliers
 
     def label(
         self, dataset: IndexedDataset, ids: Sequence[int], *, round: int = 0, source: str = "al"
     ) -> int:
+        strange = {idx for idx in ids if self.outliers and not dataset.has_class(idx)}
         for idx in ids:
-            dataset.label_from_filename(idx)
-        return len(ids)
+            if idx in strange:
+                dataset.mark_outlier(idx)
+            else:
+                dataset.label_from_filename(idx)
+        return len(ids) - len(strange)
 
 
 class NoisyOracle:
     """A truth that is wrong now and then, for experiments.
 
     An image's answer is flipped with probability `flip_rate`, then to each other class alike. It depends on
-    the seed and the image only: asked again, or in another order, the answer is the same.
+    the seed and the image only: asked again, or in another order, the answer is the same. An outlier stays one.
     """
 
     def __init__(

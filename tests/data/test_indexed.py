@@ -171,6 +171,26 @@ def test_a_skipped_image_is_unlabelled_and_out_of_the_pool_until_answered_or_cle
     assert not dataset.skipped.any()
 
 
+def test_an_outlier_is_skipped_but_was_an_answer_until_it_is_labelled_cleared_or_skipped(dogs: Path) -> None:
+    dataset = IndexedDataset(dogs)
+    dataset.update_label(0, 1)
+    dataset.skip(1)
+    for idx in (2, 3, 4):
+        dataset.mark_outlier(idx)
+    assert dataset.pool().tolist() == []
+    assert dataset.labelled().tolist() == [0]
+    assert dataset.answered() == 4
+    dataset.update_label(2, 0)
+    dataset.clear_label(3)
+    dataset.skip(4)
+    assert dataset.outliers.tolist() == [False] * 5
+    assert dataset.pool().tolist() == [3]
+    assert dataset.answered() == 2
+    dataset.mark_outlier(0)
+    assert dataset.labelled().tolist() == [2]
+    assert not dataset.fresh().outliers.any()
+
+
 def test_the_folder_s_label_can_be_read_without_and_with_effect(dogs: Path) -> None:
     dataset = IndexedDataset(dogs)
     assert [dataset.folder_label(i) for i in range(5)] == [0, 0, 1, 1, 3]
@@ -245,6 +265,27 @@ def test_a_subset_holds_those_images_in_that_order(dogs: Path) -> None:
     assert [part.folder_label(i) for i in range(3)] == [3, 0, 1]
     assert part.classes == dataset.classes
     assert dataset.labelled().tolist() == [0, 1, 2, 3, 4]
+
+
+def test_an_image_can_be_in_a_subset_several_times_each_with_a_label_of_its_own(dogs: Path) -> None:
+    twice = IndexedDataset(dogs).subset([2, 2, 0])
+    twice.update_label(1, 3)
+    assert [twice.file_name(i) for i in range(3)] == [DOGS[2], DOGS[2], DOGS[0]]
+    assert twice.labels.tolist() == [0, 3, 0]
+    assert twice.pool().tolist() == [0, 2]
+
+
+def test_with_fewer_classes_the_rest_is_numbered_anew_and_other_folders_have_none(dogs: Path) -> None:
+    dataset = IndexedDataset(dogs, test=True)
+    fewer = dataset.with_classes(["whippet", "chow"])
+    assert fewer.classes == ("whippet", "chow")
+    assert [i for i in range(5) if fewer.has_class(i)] == [0, 1, 4]
+    assert [fewer.folder_label(i) for i in (0, 1, 4)] == [1, 1, 0]
+    assert fewer.pool().tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(NoLabel, match=r"'1_collie' .* is not among the classes whippet, chow"):
+        fewer.folder_label(2)
+    assert dataset.classes == ("chow", "collie", "2", "whippet")
+    assert dataset.labels.tolist() == [0, 0, 1, 1, 3]
 
 
 # --- broken files

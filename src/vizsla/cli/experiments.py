@@ -69,7 +69,30 @@ if TYPE_CHECKING:
 @click.option(
     "--epochs", default=10, show_default=True, help="Epochs of a round, for --stop-training epochs."
 )
-@click.option("--noise", default=0.0, metavar="RATE", help="Share of wrong answers of the simulated oracle.")
+@click.option(
+    "--noise", default=0.0, show_default=True, metavar="SHARE", help="Wrong answers of the simulated oracle."
+)
+@click.option(
+    "--long-tail",
+    default=1.0,
+    show_default=True,
+    metavar="FACTOR",
+    help="Make the pool's largest class FACTOR times its smallest; which is rare changes with the seed.",
+)
+@click.option(
+    "--outliers",
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the pool that is of no known class: asking for one costs a label and teaches nothing.",
+)
+@click.option(
+    "--duplicates",
+    default=1,
+    show_default=True,
+    metavar="FACTOR",
+    help="Put each image into the pool FACTOR times, slightly changed.",
+)
 @click.option(
     "--out",
     default="vizsla-out",
@@ -79,7 +102,11 @@ if TYPE_CHECKING:
     help="Folder of the report; run again with the same folder to go on.",
 )
 def compare(directory: Path, **options: Any) -> None:
-    """Compare query strategies on images in class folders: how many labels does each need?"""
+    """Compare query strategies on images in class folders: how many labels does each need?
+
+    --noise, --long-tail, --outliers and --duplicates make the pool harder, alone or together; the test set
+    stays clean and balanced as it is.
+    """
     if options["fine_tune"] and options["stop_training"] == "test":
         complain(
             "note: --stop-training test looks at the test set to decide when to stop, as the seed article did; "

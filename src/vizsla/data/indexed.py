@@ -58,6 +58,8 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
     """1 where the image is unlabelled, else 0."""
     skipped: Bool[np.ndarray, " n"]
     """True for unlabelled images that nobody should be asked about."""
+    outliers: Bool[np.ndarray, " n"]
+    """True for images that were asked about and are of none of the classes; they are skipped too."""
 
     def __init__(
         self,
@@ -100,6 +102,7 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         self.labels = np.zeros(len(self), dtype=np.int64)
         self.unlabeled_mask = np.ones(len(self), dtype=np.int64)
         self.skipped = np.array([name in self.unreadable for name in self._names], dtype=bool)
+        self.outliers = np.zeros(len(self), dtype=bool)
 
     # --- images
 
@@ -157,19 +160,26 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         idx, label = self._id(idx), self._label(new_label)
         self.labels[idx] = label
         self.unlabeled_mask[idx] = 0
+        self.outliers[idx] = False
         self.skipped[idx] = self._names[idx] in self.unreadable
 
     def clear_label(self, idx: SupportsIndex) -> None:
-        """Undo a label or a skip: the image is in the pool again."""
+        """Undo a label, a skip or an outlier: the image is in the pool again."""
         idx = self._id(idx)
         self.labels[idx] = 0
         self.unlabeled_mask[idx] = 1
+        self.outliers[idx] = False
         self.skipped[idx] = self._names[idx] in self.unreadable
 
     def skip(self, idx: SupportsIndex) -> None:
         """Leave the image unlabelled and out of the pool."""
         self.clear_label(idx)
         self.skipped[idx] = True
+
+    def mark_outlier(self, idx: SupportsIndex) -> None:
+        """Record the answer "none of the classes": no label, out of the pool, but an answer that was paid for."""
+        self.skip(idx)
+        self.outliers[idx] = True
 
     def label_from_filename(self, idx: SupportsIndex) -> None:
         """Label the image with the class folder it lies in."""
@@ -196,6 +206,10 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
             )
         return self._label_of_folder[folder]
 
+    def has_class(self, idx: SupportsIndex) -> bool:
+        """Whether the folder that the image lies in is one of the classes."""
+        return class_folder(self.file_name(idx)) in self._label_of_folder
+
     # --- sets of images
 
     def pool(self) -> Int64[np.ndarray, " p"]:
@@ -206,6 +220,10 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         """Ids of the labelled images; ascending."""
         return np.flatnonzero(self.unlabeled_mask == 0).astype(np.int64)
 
+    def answered(self) -> int:
+        """How many images were asked about: the labelled, and the outliers."""
+        return int((self.unlabeled_mask == 0).sum() + self.outliers.sum())
+
     def fresh(self) -> IndexedDataset:
         """A copy of the same images with nothing labelled or skipped. Shares the lists of files."""
         twin = copy.copy(self)
@@ -214,12 +232,27 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         return twin
 
     def subset(self, ids: Iterable[SupportsIndex]) -> IndexedDataset:
-        """A data set of only these images, in this order, with nothing labelled; ids count anew from 0."""
+        """A data set of only these images, in this order, with nothing labelled; ids count anew from 0.
+
+        An id given several times is that many images of one name.
+        """
         names = [self.file_name(idx) for idx in ids]
         part = copy.copy(self)
         part.unreadable = dict(self.unreadable)
         part._hold(names)
         return part
+
+    def with_classes(self, names: Sequence[str]) -> IndexedDataset:
+        """A copy in which only these of the classes are known, numbered in this order, with nothing labelled."""
+        twin = self.fresh()
+        twin.classes = tuple(names)
+        number = {name: label for label, name in enumerate(names)}
+        twin._label_of_folder = {
+            folder: number[self.classes[label]]
+            for folder, label in self._label_of_folder.items()
+            if self.classes[label] in number
+        }
+        return twin
 
     # --- checks of arguments
 
