@@ -282,9 +282,11 @@ def test_the_penalty_matrix_ends_with_how_often_each_is_beaten():
     assert "beats →" not in report.html(leading(0.01, seeds=7))
 
 
-def test_the_printed_table_says_win_tie_or_loss_once_there_are_8_seeds():
-    assert "win · win · win" in printed(leading(0.01))
-    assert "by thirds" not in printed(leading(0.01, seeds=7))
+def test_with_8_seeds_the_printed_table_ends_with_the_gate():
+    shown = leading(0.01)
+    assert printed(shown).splitlines()[-2:] == [shown.headline(), report.gate_sentence(shown, "margin")]
+    few = leading(0.01, seeds=7)
+    assert printed(few).splitlines()[-1] == few.headline()
 
 
 def printed(shown: Comparison, width: int = 120) -> str:

@@ -136,13 +136,6 @@ def _p(p: float) -> str:
     return "" if math.isnan(p) else " (p < .001)" if p < 0.001 else f" (p {p:.2g})".replace("0.", ".")
 
 
-def _by_thirds(comparison: Comparison, strategy: str) -> str:
-    words = [outcome.word for outcome in comparison.outcomes(strategy)]
-    if strategy == RULER:
-        return "–"
-    return words[0] if len(set(words)) == 1 and "few" in words[0] else " · ".join(words)
-
-
 def columns(comparison: Comparison) -> dict[str, list[str]]:
     """The cells of the table that people read, by heading, a cell per strategy."""
     rows = comparison.summary()
@@ -173,10 +166,10 @@ def regimes_sentence(comparison: Comparison) -> str:
 
 def gate_sentence(comparison: Comparison, strategy: str) -> str:
     """What the never-lose gate says of a strategy, in words; empty where there is nothing to measure against."""
-    cells = dict(zip(THIRDS, comparison.gate(strategy), strict=True))
     seeds = len(comparison.leads(strategy))
     if not seeds:
         return ""
+    cells = dict(zip(THIRDS, comparison.gate(strategy), strict=True))
     if seeds < FEW_SEEDS:
         return f"Whether {strategy} ever loses to random: too few seeds to tell."
     loses = [third for third, cell in cells.items() if cell.verdict == "loses"]
@@ -210,14 +203,12 @@ def _more(cells: Iterable[Cell], seeds: int) -> str:
 
 
 def print_table(comparison: Comparison, console: Console) -> None:
-    """Print a short table and the headline."""
+    """Print a short table, the headline and, with enough seeds, what the never-lose gate says of the best."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     cells = columns(comparison)
-    if RULER in comparison.strategies and len(comparison.seeds) >= FEW_SEEDS:
-        cells["by thirds"] = [_by_thirds(comparison, strategy) for strategy in comparison.strategies]
     for name in cells:
         table.add_column(Text(name), justify="left" if name == "strategy" else "right")
     for row, strategy in zip(zip(*cells.values(), strict=True), comparison.strategies, strict=True):
@@ -226,6 +217,9 @@ def print_table(comparison: Comparison, console: Console) -> None:
     console.print(table)
     console.print()
     console.print(Text(comparison.headline()))
+    safety = gate_sentence(comparison, comparison.best) if comparison.best else ""
+    if safety and len(comparison.seeds) >= FEW_SEEDS:
+        console.print(Text(safety))
 
 
 # The plot ---------------------------------------------------------------------------------------------
