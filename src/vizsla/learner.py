@@ -125,7 +125,7 @@ class ActiveLearner:
     def _material(self, rule: Strategy, candidates: Ids) -> Material:
         """What is known of the images, of that which the rule reads."""
         probs = None
-        if "probs" in rule.needs:
+        if "probs" in rule.needs or ("probs" in rule.wants and self._can_predict):
             probs = torch.from_numpy(np.ascontiguousarray(self.predict(candidates)))
         if rule.needs <= {"probs"}:
             return Material(np.arange(len(candidates)), np.empty(0, np.int64), candidate_probs=probs)
@@ -144,6 +144,8 @@ class ActiveLearner:
             candidate_probs=probs,
             classes=len(self.dataset.classes) or None,
         )
+        if isinstance(self.model, FrozenModel) and (held_out := self.model.held_out(labelled)) is not None:
+            material.labelled_probs = torch.from_numpy(held_out)
         if isinstance(self.model, FrozenModel) and (linear := self.model.linear) is not None:
             axes, *weights = linear
             material.coordinates = unit_rows(self.inputs.on(axes, self.inputs.ids))
@@ -213,7 +215,7 @@ class ActiveLearner:
                 on_round(points[-1])
             reached = target is not None and points[-1]["accuracy"] >= target
             if reached or points[-1]["labels"] >= budget or points[-1]["labels"] == before:
-                return LearningCurve(self.strategy.name, self.seed, tuple(points))
+                return LearningCurve(self.strategy.name, self.seed, tuple(points), self.repetition)
 
     def _only_outliers(self, before: int, budget: int) -> bool:
         """Whether nothing can be learnt yet, though answers came."""

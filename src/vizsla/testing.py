@@ -201,7 +201,7 @@ def _of_rows(view: View, rows: Tensor) -> View:
 
 def _needed(view: View, rule: Strategy) -> View:
     """Only the parts that the strategy has declared."""
-    missing = {part: None for part in PARTS if part not in rule.needs}
+    missing = {part: None for part in PARTS if part not in rule.reads}
     if not rule.needs & {"labels"}:
         missing["labelled_probs"] = None
     return replace(view, strategy=rule.name, **missing)  # type: ignore[arg-type]

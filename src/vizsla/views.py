@@ -59,7 +59,7 @@ class Material:
         head = self.head if needs & {"head"} or (needs & {"draws"} and isinstance(self.draws, str)) else None
         return View(
             ids=self.candidates if ids is None else ids,
-            probs=self._candidate_probs() if "probs" in needs else None,
+            probs=self._candidate_probs() if self._makes_probs(rule) else None,
             strategy=rule.name,
             embeddings=self._pool if "embeddings" in needs else None,
             labels=self._labels() if "labels" in needs else self.labels,
@@ -80,6 +80,14 @@ class Material:
         if self.labels is None and len(self.labelled):
             raise BadArray(f"strategy {self.name!r} needs labels=…, the classes of the labelled rows.")
         return np.empty(0, np.int64) if self.labels is None else self.labels
+
+    def _makes_probs(self, rule: Strategy) -> bool:
+        """Whether the rule needs probabilities, or wants them and they can be had."""
+        if "probs" in rule.needs:
+            return True
+        given = self.candidate_probs is not None or self.probs is not None
+        known = self.embeddings is not None and self.labels is not None and len(np.unique(self.labels)) > 1
+        return "probs" in rule.wants and (given or known)
 
     def _candidate_probs(self) -> Tensor:
         if self.candidate_probs is not None:

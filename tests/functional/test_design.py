@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from vizsla.functional import design, rows
-from vizsla.functional.design import bait, doubt, minimise_trace
+from vizsla.functional.coverage import k_center
+from vizsla.functional.design import bait, doubt, minimise_trace, weighted_design
+from vizsla.functional.spaces import Points
 
 
 def pools(count=300):
@@ -193,3 +195,61 @@ def test_doubt_is_the_variance_of_the_most_likely_class_in_every_float_type():
     for dtype in (torch.float16, torch.float32, torch.float64):
         probs = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0.25, 0.75, 0]], dtype=dtype)
         assert doubt(probs).tolist() == [0, 0.25, 0.1875]
+
+
+# --- weighted design
+
+
+class WeightedTwin:
+    """Σ_j u_j h_jᵀA⁻¹h_j / n from the formula, A inverted each time."""
+
+    def __init__(self, points, candidates, labelled, worth):
+        centred = points.astype(np.float64)
+        centred = centred - centred[np.concatenate([candidates, labelled])].mean(axis=0)
+        lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+        unit = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 1e-6)
+        inputs = np.hstack([unit, np.ones((len(points), 1))])
+        self.inputs, self.worth = inputs[candidates], worth
+        self.known = np.eye(inputs.shape[1]) / 30 + 0.2 * inputs[labelled].T @ inputs[labelled]
+
+    def left(self, chosen):
+        some = self.inputs[list(chosen)]
+        inverse = np.linalg.inv(self.known + 0.2 * some.T @ some)
+        return (
+            0.2 * self.worth @ np.einsum("nm,mk,nk->n", self.inputs, inverse, self.inputs) / len(self.worth)
+        )
+
+
+def test_each_pick_of_the_weighted_design_leaves_as_little_doubt_as_the_best_of_all_candidates():
+    for points, candidates, labelled, weights, rng in pools():
+        worth = 4 * weights[candidates]
+        twin = WeightedTwin(points, candidates, labelled, worth)
+        picks, scores = weighted_design(
+            torch.from_numpy(points), candidates, labelled, torch.from_numpy(worth), len(candidates), rng
+        )
+        assert sorted(picks.tolist()) == list(range(len(candidates)))
+        for step, (pick, score) in enumerate(zip(picks, scores, strict=True)):
+            before = picks[:step].tolist()
+            least = min(twin.left([*before, i]) for i in range(len(candidates)) if i not in before)
+            now, was = twin.left([*before, pick]), twin.left(before)
+            assert now == pytest.approx(least, rel=1e-4, abs=1e-6)
+            assert score == pytest.approx(was - now, rel=1e-3, abs=1e-6)
+
+
+def test_a_sure_image_amid_doubtful_ones_is_asked_first_which_bait_would_never_ask():
+    around = np.array([[1.0, 0.3], [1.0, 0.0], [1.0, -0.3], [-1.5, 0.5], [-1.5, -0.5]])
+    worth = torch.tensor([1.0, 0.0, 1.0, 0.0, 0.0])  # the second lies between the two in doubt
+    everything = np.arange(5), np.empty(0, np.int64)
+    rows, rng = torch.from_numpy(around), np.random.default_rng(0)
+    assert weighted_design(rows, *everything, worth, 1, rng)[0].tolist() == [1]
+    assert bait(rows, *everything, worth / 4, torch.empty(0), 2, rng)[0].tolist() != [1]
+    assert 1 not in bait(rows, *everything, worth / 4, torch.empty(0), 2, rng)[0]
+
+
+def test_an_outlier_is_asked_late_where_k_center_asks_it_at_once():
+    rng = np.random.default_rng(0)
+    crowd = rng.normal(size=(200, 8)) @ np.diag([3, 3, 3, 0.1, 0.1, 0.1, 0.0, 0.0]) + [4, 0, 0, 0, 0, 0, 0, 0]
+    rows = torch.from_numpy(np.vstack([crowd, np.eye(8)[7] * 20]))
+    picks = weighted_design(rows, np.arange(201), np.empty(0, np.int64), torch.ones(201), 10, rng)[0]
+    assert 200 not in picks
+    assert 200 in k_center(Points(rows), np.full(201, np.inf), 2, rng)[0]

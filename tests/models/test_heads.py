@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from vizsla.models.heads import LogisticHead, heads, softmax, span
+from vizsla.models import blend  # noqa: F401  (files its head)
+from vizsla.models.heads import KnnHead, LdaHead, LogisticHead, heads, softmax, span
 
 
 def blobs(
@@ -139,3 +140,64 @@ def test_the_span_is_orthonormal_and_gives_every_row_back(n: int, d: int) -> Non
 def test_softmax_knows_odds_infinities_and_large_numbers() -> None:
     logits = np.array([[np.log(3), 0.0, -np.inf], [1e4, 1e4, 0.0]])
     np.testing.assert_allclose(softmax(logits), [[0.75, 0.25, 0], [0.5, 0.5, 0]])
+
+
+# --- the other heads
+
+
+def test_discriminants_are_those_of_the_textbook_on_many_rows_per_class() -> None:
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    rows, labels = blobs(3000, 6, [0, 1, 2])
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    head = LdaHead(3)
+    head.fit(rows[:2500], labels[:2500])
+    textbook = LinearDiscriminantAnalysis(priors=[1 / 3] * 3).fit(rows[:2500], labels[:2500])
+    same = head.predict(rows[2500:]).argmax(axis=1) == textbook.predict(rows[2500:])
+    assert same.mean() > 0.99
+
+
+def test_discriminants_do_not_collapse_as_labels_become_as_many_as_dimensions() -> None:
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(5, 64))
+    labels = rng.integers(0, 5, 900)
+    rows = means[labels] + 1.5 * rng.normal(size=(900, 64))
+    right = []
+    for n in (20, 40, 64, 128, 400):
+        head = LdaHead(5)
+        head.fit(rows[:n], labels[:n])
+        right.append((head.predict(rows[400:]).argmax(axis=1) == labels[400:]).mean())
+    assert right == sorted(right)
+
+
+def test_discriminants_are_no_surer_of_labels_held_out_than_they_are_right() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 600)
+    rows = rng.normal(size=(600, 40)) + np.where(labels, 0.25, -0.25)[:, None]
+    head = LdaHead(2)
+    head.fit(rows[:120], labels[:120])
+    probs = head.predict(rows[120:])
+    sureness, accuracy = probs.max(axis=1).mean(), (probs.argmax(axis=1) == labels[120:]).mean()
+    assert abs(sureness - accuracy) < 0.06
+
+
+@pytest.mark.parametrize("name", ["lda", "knn", "blend"])
+def test_every_head_takes_one_label_and_gives_no_probability_to_classes_never_seen(name: str) -> None:
+    head = heads[name](4)
+    head.fit(np.ones((1, 5), np.float16), np.array([2]))
+    assert head.predict(np.eye(5)).tolist() == [[0, 0, 1, 0]] * 5
+    rows, labels = blobs(30, 20, [1, 3])
+    head.fit(rows, labels)
+    probs = head.predict(rows)
+    assert not probs[:, [0, 2]].any()
+    np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
+    assert (probs.argmax(axis=1) == labels).mean() > 0.9
+
+
+def test_the_nearest_labels_decide_by_their_cosines_cubed() -> None:
+    head = KnnHead(2, neighbours=3)
+    head.fit(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [-1.0, 0.0]]), np.array([0, 1, 1, 0]))
+    votes = [0.8**3, 2 * 0.6**3]
+    np.testing.assert_allclose(
+        head.predict(np.array([[0.8, 0.6]])), [np.array(votes) / sum(votes)], rtol=1e-4
+    )

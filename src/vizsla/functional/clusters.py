@@ -65,6 +65,29 @@ def _by_typicality(
     ]
 
 
+def central(
+    rows: Float[Tensor, "N d"], centroids: Float[Tensor, "k d"], clusters: Int64[np.ndarray, " N"]
+) -> Picked:
+    """Of each cluster that has rows, largest first, the most typical row of the quarter nearest to its centroid.
+
+    Args:    clusters: which each row is in; −1 for rows that are in none.
+    Returns: positions, and the typicality of each.
+    """
+    picks, scores = [], []
+    for cluster in np.argsort(-np.bincount(clusters[clusters >= 0]), kind="stable"):
+        members = np.flatnonzero(clusters == cluster)
+        if not len(members):
+            break
+        near = rows[torch.from_numpy(members).to(rows.device)].float()
+        away = (near - centroids[int(cluster)]).square().sum(dim=1).cpu().numpy()
+        inner = np.sort(np.argsort(away, kind="stable")[: -(-len(members) // 4)])
+        values = typicality(near)[inner]
+        best = int(values.argmax())
+        picks.append(members[inner[best]])
+        scores.append(values[best])
+    return np.array(picks, np.int64), np.array(scores)
+
+
 def cover(
     graph: Balls,
     candidate: Bool[np.ndarray, " N"],

@@ -11,9 +11,12 @@ from jaxtyping import Float, Int64
 
 from vizsla.data.indexed import IndexedDataset
 from vizsla.functional.geometry import PrincipalAxes, principal_axes
+from vizsla.functional.graph import Graph, neighbour_graph
+from vizsla.functional.rows import as_rows
 from vizsla.models.backbones import Backbone
+from vizsla.models.blend import Blend, BlendHead
 from vizsla.models.embed import embed
-from vizsla.models.heads import Head, LogisticHead, heads
+from vizsla.models.heads import Head, LdaHead, LogisticHead, heads, unit_rows
 from vizsla.types import Embeddings, Progress
 
 
@@ -38,11 +41,26 @@ class Features:
         """The axes on which these images vary most; no label is needed for them."""
         return principal_axes(self.embeddings.vectors)
 
+    @cached_property
+    def points(self) -> Float[np.ndarray, "n r"]:
+        """Where a head sees the images: their coordinates on those axes, scaled to unit length."""
+        return unit_rows(self.on(self.axes, self.ids))
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Which images resemble each other; made once, in time that grows with the square of their number."""
+        return neighbour_graph(as_rows(self.points))
+
     def on(self, axes: PrincipalAxes, ids: Int64[np.ndarray, " m"]) -> Float[np.ndarray, "m r"]:
         """Coordinates of these images; those of all images are kept for the next call with the same axes."""
         if self._projected is None or self._projected[0] is not axes:
             self._projected = axes, axes(self.embeddings.vectors)
         return self._projected[1][self.embeddings.rows(ids)]
+
+
+DEFAULT_HEAD = "blend"
+GRAPH_AT_MOST = 50_000
+"""Images up to which a neighbour graph is made: half a minute once."""
 
 
 class FrozenModel:
@@ -52,14 +70,19 @@ class FrozenModel:
 
     Args: n_classes: C, the number of outputs.
           head: name of a head in `vizsla.models.heads.heads`.
+
+    With the head `blend` what it predicts of the images it was fitted among is the blend's own opinion, and of all
+    others that of the linear head distilled from it. Beyond 50,000 images there is no graph: it is then `logistic`.
     """
 
-    def __init__(self, backbone: Backbone, n_classes: int, *, head: str = "logistic") -> None:
+    def __init__(self, backbone: Backbone, n_classes: int, *, head: str = DEFAULT_HEAD) -> None:
         self.backbone = backbone
         self.n_classes = n_classes
         self.head_name = head
         self._head: Head = heads[head](n_classes)
         self._axes: PrincipalAxes | None = None
+        self._among: Features | None = None
+        self._labelled: Int64[np.ndarray, " l"] = np.empty(0, np.int64)
 
     def prepare(self, dataset: IndexedDataset, progress: Progress | None = None) -> Features:
         """The features of all its images, from the cache where they are known."""
@@ -71,18 +94,39 @@ class FrozenModel:
         """Refit the head on all labels so far."""
         self._axes = inputs.axes
         self._head = heads[self.head_name](self.n_classes)
-        self._head.fit(inputs.on(self._axes, ids), labels)
+        self._among = None
+        if isinstance(self._head, BlendHead) and len(inputs.ids) <= GRAPH_AT_MOST:
+            rows = inputs.embeddings.rows(ids)
+            self._head.fit_in_pool(inputs.points, inputs.graph, rows, labels, seed=seed)
+            self._among, self._labelled = inputs, ids
+        else:
+            self._head.fit(inputs.on(self._axes, ids), labels)
         return {}
+
+    def held_out(self, ids: Int64[np.ndarray, " l"]) -> Float[np.ndarray, "l c"] | None:
+        """Probabilities of the images that it was fitted to, each made without its own label; None where unknown."""
+        if self._among is None or not np.array_equal(ids, self._labelled):
+            return None
+        return self._blend.held_out
+
+    @property
+    def _blend(self) -> Blend:
+        assert isinstance(self._head, BlendHead)
+        assert self._head.found is not None
+        return self._head.found
 
     @property
     def linear(self) -> tuple[PrincipalAxes, Float[np.ndarray, "c r"], Float[np.ndarray, " c"]] | None:
         """Axes, weights and biases of the fitted head on coordinates of unit length; None where it has none."""
-        if self._axes is None or not isinstance(self._head, LogisticHead):
+        head = self._head.linear if isinstance(self._head, BlendHead) else self._head
+        if self._axes is None or not isinstance(head, LogisticHead | LdaHead):
             return None
-        return self._axes, self._head.weights, self._head.bias
+        return self._axes, head.weights, head.bias
 
     def predict(self, inputs: Features, ids: Int64[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
         """Class probabilities of these images, of the pool or of another data set."""
         if self._axes is None:
             raise RuntimeError("predict before the first fit")
+        if inputs is self._among:
+            return self._blend.probs[inputs.embeddings.rows(ids)]
         return self._head.predict(inputs.on(self._axes, ids))

@@ -87,7 +87,7 @@ class Draws(Protocol):
 class View:
     """The n unlabelled images that a query looks at, and what is known of them and of the labelled ones.
 
-    A strategy declares which of the parts after `strategy` it reads; the others may be None.
+    A strategy declares which of the parts after `strategy` it needs, and which it wants; the others may be None.
     """
 
     ids: Int64[np.ndarray, " n"]
@@ -165,6 +165,13 @@ class Strategy:
     joint: bool = False
     """Whether images are chosen for what they add to each other. Then the order beyond one batch means little,
     and every image asked for costs time; else a batch is the head of one ranking."""
+    wants: frozenset[str] = frozenset()
+    """Parts that the rule reads where they are to be had, and does without where they are not."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Needed or wanted."""
+        return self.needs | self.wants
 
     def choose(self, view: View, n: int, rng: Generator) -> Batch:
         """Apply the rule.
@@ -194,12 +201,12 @@ class Strategies(Registry[Strategy]):
         super().__init__("strategy", "strategies")
 
     def rule(
-        self, name: str, needs: Collection[str] = (), *, joint: bool = False
+        self, name: str, needs: Collection[str] = (), *, joint: bool = False, wants: Collection[str] = ()
     ) -> Callable[[Choose], Choose]:
         """Decorator: file a `(view, n, rng) → Batch` function as the strategy `name`."""
 
         def add(rule: Choose) -> Choose:
-            self.register(name)(Strategy(name, frozenset(needs), rule, joint))
+            self.register(name)(Strategy(name, frozenset(needs), rule, joint, frozenset(wants)))
             return rule
 
         return add

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 
 from vizsla import advice, monitor
-from vizsla.models.heads import LogisticHead, unit_rows
+from vizsla.models.heads import LogisticHead, out_of_fold, unit_rows
 from vizsla.store import Ranked
 from vizsla.strategy.base import strategies
 from vizsla.training.bundle import Bundle
@@ -19,8 +19,6 @@ from vizsla.training.pool import Known, Rows
 from vizsla.types import Batch
 from vizsla.views import Material
 
-_FOLDS = 10
-_LEAVE_ONE_OUT = 40  # with so few labels each counts, and a fit takes no time
 _SUGGESTED = 5
 _JOINT = 200  # images that a strategy chooses jointly; more are hardly labelled between two models
 _RANKED = 20_000  # images of a ranking at most; the rest follows in random order
@@ -69,22 +67,6 @@ def _head(points: Float[np.ndarray, "l r"], labels: Int64[np.ndarray, " l"], c: 
     head = LogisticHead(c)
     head.fit(points, labels)
     return head
-
-
-def out_of_fold(
-    points: Float[np.ndarray, "l r"], labels: Int64[np.ndarray, " l"], c: int, *, seed: int = 0
-) -> Float[np.ndarray, "l c"]:
-    """Probabilities of each labelled row by a head that was not given its fold; folds share out each class."""
-    folds = len(labels) if len(labels) <= _LEAVE_ONE_OUT else _FOLDS
-    order = np.random.default_rng(seed).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    fold = np.empty(len(labels), np.int64)
-    fold[order] = np.arange(len(labels)) % folds
-    probs = np.empty((len(labels), c), np.float32)
-    for k in range(folds):
-        out = fold == k
-        probs[out] = _head(points[~out], labels[~out], c).predict(points[out])
-    return probs
 
 
 @dataclass(frozen=True, eq=False)
