@@ -101,6 +101,44 @@ def test_finished_runs_are_not_run_again_and_more_seeds_or_strategies_are_added(
     assert len(more.curves) == 9
 
 
+def test_random_runs_of_a_seed_start_alike_and_go_on_each_in_its_own_way(toys):
+    comparison = vizsla.compare(toys, strategies=["margin"], random_runs=3, **SMALL)
+    assert comparison.ruler_runs == 3
+    assert len(comparison.curves) == 2 * (3 + 1)
+    for seed, runs in comparison.runs_of("random").items():
+        assert [run.run for run in runs] == [0, 1, 2]
+        assert {tuple(run.labels) for run in runs} == {(4, 8, 12, 16, 20)}
+        starts = [run.points[0]["nll"] for run in (*runs, comparison.of("margin")[seed])]
+        assert len(set(starts)) == 1
+        assert len({tuple(run.values("nll")) for run in runs}) == 3
+    alone = vizsla.compare(toys, strategies=["margin"], **SMALL)
+    assert [curve.values("nll").tolist() for curve in alone.of("random").values()] == [
+        curve.values("nll").tolist() for curve in comparison.of("random").values()
+    ]
+
+
+def test_without_first_labels_random_runs_differ_from_the_first_point_on(toys):
+    runs = vizsla.compare(toys, strategies=["random"], random_runs=3, **{**SMALL, "initial": 0}).runs_of(
+        "random"
+    )
+    assert all(len({run.points[0]["nll"] for run in of_seed}) == 3 for of_seed in runs.values())
+
+
+def test_more_random_runs_are_added_to_those_that_are_there_and_fewer_leave_them_out(toys, tmp_path):
+    options = {"strategies": ["margin"], "out": tmp_path, **SMALL}
+    vizsla.compare(toys, **options)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "runs").glob("*.json")}
+    more = vizsla.compare(toys, random_runs=2, **options)
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    written = json.loads((tmp_path / "curves.json").read_text())
+    assert [(c["strategy"], c["seed"], c.get("run", 0)) for c in written] == [
+        (name, seed, run) for seed in (0, 1) for name, run in (("random", 0), ("random", 1), ("margin", 0))
+    ]
+    again = vizsla.compare(toys, random_runs=2, **options)
+    assert [curve.points for curve in again.curves] == [curve.points for curve in more.curves]
+    assert vizsla.compare(toys, **options).ruler_runs == 1
+
+
 def test_other_settings_in_the_same_folder_are_refused(toys, tmp_path):
     vizsla.compare(toys, strategies=["random"], out=tmp_path, **SMALL)
     with pytest.raises(BadOption, match=r"batch was 4, now 5.*another --out"):
@@ -156,6 +194,7 @@ def test_an_unreadable_image_is_left_out_and_the_rest_is_compared(toys, caplog):
         (BadOption, "initial 20 is more than --budget 16", {"initial": 20}),
         (BadOption, "no training stop rule named 'never'", {"stop_training": "never"}),
         (BadOption, "seeds must be at least 1", {"seeds": 0}),
+        (BadOption, "random-runs must be at least 1", {"random_runs": 0}),
         (BadOption, "pool-size 3 cannot give a batch of 4", {"pool_size": 3}),
         (BadOption, "noise is a share of answers", {"noise": 1.5}),
     ],

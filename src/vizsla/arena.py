@@ -120,6 +120,7 @@ class Arena:
         self.plan = plan
         self._backbone = backbone
         self._pool, self._pool_inputs = self._prepared(pool, progress, plan.duplicates)
+        self._drawn: dict[int, Draw] = {}
         self._last_split: tuple[int, Split] | None = None
         self._test: IndexedDataset | None = None
         self._test_inputs: Any = None
@@ -184,7 +185,10 @@ class Arena:
         return asdict(self.plan) | {"images": sha.hexdigest()[:16], "weights": self._backbone.digest}
 
     def _draw(self, seed: int) -> Draw:
-        return draw(self.plan, self._truth, None if self._test is None else self._test.labels, seed)
+        if seed not in self._drawn:
+            test = None if self._test is None else self._test.labels
+            self._drawn[seed] = draw(self.plan, self._truth, test, seed)
+        return self._drawn[seed]
 
     def split(self, seed: int) -> Split:
         """Pool and test set of a seed; the last one is kept, for all strategies of a seed share it."""
@@ -218,8 +222,10 @@ class Arena:
         known = split.test_inputs, np.arange(len(split.test)), split.test.labels
         return FineTunedModel(self._backbone, n_classes, schedule=schedule, seed=seed, test=known)
 
-    def run(self, strategy: str, seed: int, tell: Callable[[Mapping[str, float]], None]) -> LearningCurve:
-        """One strategy's curve for one seed."""
+    def run(
+        self, strategy: str, seed: int, repetition: int, tell: Callable[[Mapping[str, float]], None]
+    ) -> LearningCurve:
+        """One strategy's curve for one seed; another repetition makes other choices from the same start."""
         split = self.split(seed)
         oracle: Oracle = FilenameOracle(outliers=self.plan.outliers > 0)
         if self.plan.noise:
@@ -230,6 +236,7 @@ class Arena:
             oracle=oracle,
             pool_size=self.plan.pool_size,
             seed=seed,
+            repetition=repetition,
             model=self._model(seed, split),
             inputs=split.inputs,
         )

@@ -36,6 +36,7 @@ def compare(
     *,
     strategies: Sequence[str] = ("random", "least_confidence", "margin"),
     seeds: int = 10,
+    random_runs: int = 1,
     test: str | Path | IndexedDataset | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -50,6 +51,8 @@ def compare(
     Args:    data: folder with one folder per class, or a data set. test: the same for the test set; without it
              30% of the images are held out anew for each seed.
              strategies: names; `random`, the ruler, is always run. seeds: how many.
+             random_runs: independent runs of random per seed, from the same first labels. Their mean is the ruler
+             of the never-lose gate, which the last run must pass too; all other figures read the first.
              out: folder for curves.json, summary.csv, curves.png, report.html and the finished runs; calling
              again with the same settings goes on where it stopped. None writes nothing.
              progress: called with (images embedded, images). on_round: called with (labels, labels in all, text).
@@ -61,14 +64,17 @@ def compare(
     names = _strategy_names(strategies)
     if seeds < 1:
         raise BadOption(f"--seeds must be at least 1, not {seeds}.")
+    if random_runs < 1:
+        raise BadOption(f"--random-runs must be at least 1, not {random_runs}.")
     pool, held_out = _datasets(data, test, check=settings.fine_tune)
     _check_before_embedding(settings, pool, held_out)
     backbone = load_backbone(settings.backbone, image_size=settings.image_size)
     arena = Arena(settings, pool, held_out, backbone, progress)
     check_budget(settings.budget, min(arena.pool_size(seed) for seed in range(seeds)))
     shelf = Shelf(Path(out) if out is not None else None, arena.fingerprint)
+    repeated = [*((RULER, run) for run in range(random_runs)), *((name, 0) for name in names[1:])]
     with shelf.locked():
-        curves = list(_run_all(arena, shelf, names, seeds, on_round))
+        curves = list(_run_all(arena, shelf, repeated, seeds, on_round))
         ceiling = shelf.number("ceiling", arena.ceiling)
         comparison = Comparison(
             tuple(curves), pool.classes, _described(settings, arena, data, seeds, ceiling)
@@ -79,19 +85,21 @@ def compare(
 
 
 def _run_all(
-    arena: Arena, shelf: Shelf, names: Sequence[str], seeds: int, on_round: OnRound | None
+    arena: Arena, shelf: Shelf, runs: Sequence[tuple[str, int]], seeds: int, on_round: OnRound | None
 ) -> Iterator[LearningCurve]:
+    """The curves of each seed, of (strategy, repetition) one after the other."""
     pools = [arena.pool_size(seed) for seed in range(seeds)]
-    total, done = sum(arena.plan.budget_of(name, pool) for pool in pools for name in names), 0
+    total, done = sum(arena.plan.budget_of(name, pool) for pool in pools for name, _ in runs), 0
     for seed, pool in enumerate(pools):
-        for name in names:
-            text = f"{name}, seed {seed + 1} of {seeds}"
+        for name, repetition in runs:
+            again = f" run {repetition + 1}" if repetition else ""
+            text = f"{name}{again}, seed {seed + 1} of {seeds}"
 
             def tell(point: Mapping[str, float], before: int = done, text: str = text) -> None:
                 if on_round:
                     on_round(before + int(point["labels"]), total, text)
 
-            yield shelf.curve(name, seed, partial(arena.run, name, seed, tell))
+            yield shelf.curve(name, seed, repetition, partial(arena.run, name, seed, repetition, tell))
             done += arena.plan.budget_of(name, pool)
             if on_round:
                 on_round(done, total, text)
@@ -142,11 +150,13 @@ class Shelf:
                 f"{self._fingerprint[key]!r}). Choose another --out, or delete that folder."
             )
 
-    def curve(self, strategy: str, seed: int, run: Callable[[], LearningCurve]) -> LearningCurve:
+    def curve(
+        self, strategy: str, seed: int, repetition: int, run: Callable[[], LearningCurve]
+    ) -> LearningCurve:
         """The finished curve from disk, or a new one, kept."""
         if self._runs is None:
             return run()
-        file = self._runs / f"{strategy}-{seed}.json"
+        file = self._runs / f"{strategy}-{seed}{f'-run{repetition}' if repetition else ''}.json"
         if file.exists():
             return LearningCurve.from_json(json.loads(file.read_text()))
         curve = run()

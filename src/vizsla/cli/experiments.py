@@ -41,6 +41,13 @@ if TYPE_CHECKING:
     help="Labels of the random run, the ruler; default: twice the budget.",
 )
 @click.option(
+    "--random-runs",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Independent runs of random per seed; their mean is the ruler of the never-lose gate.",
+)
+@click.option(
     "--test",
     type=click.Path(path_type=Path),
     metavar="DIR",
