@@ -122,16 +122,20 @@ def check_strategy(strategy: str | Strategy) -> None:
     images are numbered; n = all gives all; the view is left as it was, and of its embeddings only the rows of
     candidates and labelled images count; a view that is too small is an error that names both numbers. That holds
     on odd pools too: all images alike, all zero, nothing labelled, one class labelled, a class never seen, a model
-    that is certain of all, half and double precision.
+    that is certain of all, half and double precision. What the strategy only wants is there, and then is not.
 
     Args: strategy: its name in `vizsla.strategies`, or the strategy itself.
     """
     rule = strategies[strategy] if isinstance(strategy, str) else strategy
-    for pool, view in _pools().items():
-        needed = _needed(view, rule)
+    pools = {pool: _needed(view, rule) for pool, view in _pools().items()}
+    if rule.wants:
+        without = dict.fromkeys(rule.wants)
+        pools["without what it wants"] = replace(pools["an ordinary pool"], **without)  # type: ignore[arg-type]
+        pools["nothing labelled, nor what it wants"] = replace(pools["nothing labelled"], **without)  # type: ignore[arg-type]
+    for pool, view in pools.items():
         for n in sorted({1, min(7, len(view.ids)), len(view.ids)}):
             try:
-                _check_batch(rule, needed, n)
+                _check_batch(rule, view, n)
             except AssertionError as broken:
                 raise AssertionError(
                     f"strategy {rule.name!r}, {n} of {len(view.ids)} images, {pool}: {broken}"

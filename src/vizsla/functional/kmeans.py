@@ -36,7 +36,12 @@ class KMeans:
 
 
 def kmeans(
-    rows: Float[Tensor, "n d"], k: int, rng: Generator, *, mask: Bool[np.ndarray, " n"] | None = None
+    rows: Float[Tensor, "n d"],
+    k: int,
+    rng: Generator,
+    *,
+    mask: Bool[np.ndarray, " n"] | None = None,
+    settled: float = _SETTLED,
 ) -> KMeans:
     """Lloyd's algorithm: seeded by k-means++ and settled on a sample, then on all rows, at most 25 steps each.
 
@@ -46,6 +51,7 @@ def kmeans(
 
     Args: mask: the rows to fit to, at least one; default: all. With fewer than k distinct rows some clusters
           are empty.
+          settled: it stops once a step over all rows lowers the cost by less than this part.
     Source: Lloyd 1982, doi:10.1109/TIT.1982.1056489; Arthur & Vassilvitskii 2007.
     """
     allowed = np.arange(len(rows)) if mask is None else np.flatnonzero(mask)
@@ -58,7 +64,7 @@ def kmeans(
     centroids = _seeds(sample, k, rng)
     if len(sample) < len(allowed):
         centroids = _lloyd(sample, centroids, torch.ones_like(inside[: len(sample)]), _ROUGHLY).centroids
-    return _lloyd(rows, centroids, inside, _SETTLED)
+    return _lloyd(rows, centroids, inside, settled)
 
 
 def _seeds(sample: Float32[Tensor, "m d"], k: int, rng: Generator) -> Float32[Tensor, "k d"]:

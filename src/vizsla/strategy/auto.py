@@ -16,8 +16,9 @@ from vizsla.functional.uncertainty import margin
 from vizsla.strategy.base import Pool, View, pool_of, strategies
 from vizsla.types import Batch
 
-STARTS = 5
+STARTS = 10
 """k-means runs of which the best is taken: they are cheap, and the first labels decide much."""
+_SETTLED = 1e-4
 
 
 @strategies.rule("auto", needs={"embeddings"}, wants={"probs"}, joint=True)
@@ -41,7 +42,9 @@ def _worth(probs: Float[Tensor, "n c"] | None, n: int) -> Float[Tensor, " n"]:
 def _middles(pool: Pool, n: int, rng: Generator) -> Picked:
     """Of each of n clusters by direction a typical row near its middle; clusters that stay empty leave it to chance."""
     rows = directions(pool.rows, pool.candidates, rng)
-    found = min((kmeans(rows, n, rng) for _ in range(STARTS)), key=lambda clusters: clusters.cost)
+    found = min(
+        (kmeans(rows, n, rng, settled=_SETTLED) for _ in range(STARTS)), key=lambda clusters: clusters.cost
+    )
     places, scores = central(rows, found.centroids, found.labels)
     others = rng.permutation(np.setdiff1d(np.arange(len(rows)), places))[: n - len(places)]
     return np.concatenate([places, others]), np.append(scores, np.zeros(len(others)))
