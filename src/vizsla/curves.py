@@ -42,7 +42,7 @@ THIRDS = ("early", "middle", "late")
 """Names of the three thirds of the budget."""
 BY_THIRD = ("outcome", "outcome_p", "lead", "lead_low", "lead_high", "gate")
 """What a summary row says of each third, beside `aulc`."""
-COUNTS = frozenset({"labels", "classes_seen"})
+COUNTS = frozenset({"labels", "classes_seen", "outliers_offered"})
 
 Json: TypeAlias = dict[str, Any]
 
