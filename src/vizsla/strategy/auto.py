@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from numpy.random import Generator
 from torch import Tensor
 
@@ -21,13 +21,15 @@ STARTS = 10
 _SETTLED = 1e-4
 
 
-@strategies.rule("auto", needs={"embeddings"}, wants={"probs"}, joint=True)
+@strategies.rule("auto", needs={"embeddings"}, wants={"probs", "labels"}, joint=True)
 def auto_batch(view: View, n: int, rng: Generator) -> Batch:
     """The default: first the middles of clusters, then images that tell most about those the model is unsure of."""
     pool = pool_of(view)
     if not len(pool.labelled):
         return view.pick(*_middles(pool, n, rng))
     worth = _worth(view.probs, len(view.ids))
+    ignorance = hardly_known(view.labels if view.labels is not None else np.zeros(len(pool.labelled), int))
+    worth = (1 - ignorance) * worth + ignorance
     return view.pick(*weighted_design(pool.rows, pool.candidates, pool.labelled, worth, n, rng))
 
 
@@ -37,6 +39,21 @@ def _worth(probs: Float[Tensor, "n c"] | None, n: int) -> Float[Tensor, " n"]:
         return torch.ones(n)
     worth = 1 + margin(probs).float()
     return worth if worth.max() > 0 else torch.ones_like(worth)
+
+
+def hardly_known(labels: Int64[np.ndarray, " l"]) -> float:
+    """Chance that an image is of a class that has no label yet or one only: whatever the model says, it cannot know.
+
+    Turing's estimate, the share of labels that are the only one of their class, with one more of them added.
+    Without it a class that looks much like another is never asked for: the model is sure that it is the other.
+
+    Source: Good 1953, doi:10.1093/biomet/40.3-4.237.
+
+    >>> hardly_known(np.array([0, 0, 1, 1])), hardly_known(np.array([0, 0, 1])), hardly_known(np.array([0, 1]))
+    (0.2, 0.5, 1.0)
+    """
+    seldom = np.count_nonzero(np.unique(labels, return_counts=True)[1] == 1)
+    return float((seldom + 1) / (len(labels) + 1))
 
 
 def _middles(pool: Pool, n: int, rng: Generator) -> Picked:
