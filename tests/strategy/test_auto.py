@@ -5,7 +5,6 @@ import pytest
 import torch
 
 import vizsla
-from vizsla.functional.design import weighted_design
 from vizsla.models.backbones import Backbone
 from vizsla.models.frozen import Features, FrozenModel
 from vizsla.types import Embeddings
@@ -58,17 +57,17 @@ def test_once_the_model_is_sure_of_a_crowd_it_asks_elsewhere():
     assert 0.3 <= doubtful[vizsla.select("auto", **given)].mean() <= 0.7  # half of the images are
 
 
-def test_a_class_with_one_label_is_asked_for_though_the_model_is_sure_that_it_is_another():
+def test_the_more_classes_have_one_label_only_the_more_it_asks_where_the_model_is_sure():
     rows, labels = crowds([150] * 4)
-    probs = np.eye(4)[np.minimum(labels, 2)]  # the last is taken for the one before it
-    probs[labels < 2] = [0.6, 0.4, 0, 0]
-    known = np.concatenate([np.flatnonzero(labels == k)[: 1 if k == 3 else 5] for k in range(4)])
-    asked = vizsla.select("auto", embeddings=rows, probs=probs, labelled=known, labels=labels[known], n=20)
-    rest = np.setdiff1d(np.arange(600), known)
-    doubt = torch.from_numpy(np.where(labels[rest] < 2, 0.8, 0.0))  # what alone would count otherwise
-    otherwise = weighted_design(torch.from_numpy(rows), rest, known, doubt, 20, np.random.default_rng(0))[0]
-    assert (labels[asked] == 3).sum() >= 3
-    assert (labels[rest[otherwise]] == 3).sum() == 0
+    probs = np.eye(4)[labels]
+    probs[labels < 2] = [0.5, 0.5, 0, 0]
+    known = np.concatenate([np.flatnonzero(labels == k)[:5] for k in range(4)])
+    given = {"embeddings": rows, "probs": probs, "labelled": known, "n": 40}
+    answers = np.repeat(np.arange(10), 2), np.append(np.zeros(13, int), np.arange(1, 8)), np.arange(20)
+    sure = [(labels[vizsla.select("auto", labels=some, **given)] >= 2).mean() for some in answers]
+    assert sure == sorted(sure)
+    assert sure[0] < 0.25
+    assert sure[2] > 0.4  # half of the images are
 
 
 def test_it_makes_probabilities_where_labels_are_given_and_does_without_where_they_are_of_one_class():
