@@ -214,3 +214,9 @@ def test_embeddings_of_a_model_of_ones_own_are_asked_for_and_not_made_up(toys):
     )
     with pytest.raises(BadOption, match=r"'badge' looks at embeddings.*'margin'"):
         learner.query(3)
+
+
+def test_without_a_strategy_it_is_auto_and_margin_where_there_are_no_embeddings(dataset):
+    assert learner_on(dataset).choose(6).strategy == "auto"
+    own = ActiveLearner(dataset, predict=lambda data, ids: np.full((len(ids), 3), 1 / 3))
+    assert own.choose(6).strategy == "margin"

@@ -24,7 +24,7 @@ ONE_READ = {
     **dict.fromkeys(["coreset", "kmeans", "typiclust", "probcover", "maxherding"], "embeddings"),
 }
 """What must be read at least once; where a strategy is not named, embeddings and probs."""
-ONE_READ_PER_PICK = {"coreset", "badge", "bait", "maxherding", "uherding", "batchbald"}
+ONE_READ_PER_PICK = {"auto", "coreset", "badge", "bait", "maxherding", "uherding", "batchbald"}
 SAME_PICKS = {"least_confidence", "margin", "ratio", "entropy", "bald", "mean_std"}
 SAME_ORDER = {"coreset"}
 """Rules without chance: the same rows, and for k-center, which all start from the labelled rows, in the same order."""

@@ -269,6 +269,7 @@ def machine(python: Path) -> dict:
         "ours": [f"{name}=={version(name)}" for name in ("vizsla", "numpy", "torch")],
         "peers": peers,
         "copy_gb_per_s": round(copy_bandwidth(), 2),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "not set"),
     }
 
 

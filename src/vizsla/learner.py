@@ -45,7 +45,8 @@ class ActiveLearner:
     Args:    dataset: the pool; its mask and labels are the only record of what is labelled.
              backbone: name of the backbone whose frozen features a head learns on.
              predict: your own model instead: (data set, ids) → (n, C) probabilities. You train it.
-             strategy: name of a query strategy.
+             strategy: name of a query strategy; default: `auto`, or `margin` where a model without frozen features
+             learns, which has no embeddings to show.
              oracle: `filename`, `terminal`, the path of a CSV, or an object with a `label` method.
              pool_size: look at a random sub-pool of that size in each query; 0 looks at everything.
              seed: decides every random choice, together with the round.
@@ -61,7 +62,7 @@ class ActiveLearner:
         *,
         backbone: str = DEFAULT,
         predict: Predict | None = None,
-        strategy: str = "margin",
+        strategy: str | None = None,
         oracle: str | Oracle = "filename",
         pool_size: int = 0,
         seed: int = 0,
@@ -73,7 +74,8 @@ class ActiveLearner:
         if pool_size < 0:
             raise BadOption(f"a pool size of {pool_size} makes no sense. Use 0 for the whole pool.")
         self.dataset = dataset
-        self.strategy = strategies[strategy]
+        frozen = predict is None and (model is None or isinstance(model, FrozenModel))
+        self.strategy = strategies[strategy or ("auto" if frozen else "margin")]
         self.oracle = _oracle(oracle, dataset)
         self.pool_size = pool_size
         self.seed = seed
