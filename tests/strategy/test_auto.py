@@ -7,6 +7,7 @@ import torch
 import vizsla
 from vizsla.models.backbones import Backbone
 from vizsla.models.frozen import Features, FrozenModel
+from vizsla.strategy import auto
 from vizsla.types import Embeddings
 
 
@@ -37,6 +38,15 @@ def test_the_first_images_lie_in_the_midst_of_their_crowds_and_no_outlier_is_amo
     mine = np.linalg.norm(rows[picks] - middles[labels[picks]], axis=1)
     usual = np.median(np.linalg.norm(rows - middles[labels], axis=1))
     assert (mine < usual).all()
+
+
+def test_a_first_batch_of_hundreds_takes_no_more_clusters_than_are_worth_their_time(monkeypatch):
+    rows, labels = crowds([50] * 6)
+    monkeypatch.setattr(auto, "MIDDLES", 6)
+    picks = vizsla.select("auto", embeddings=rows, n=60)
+    assert len(set(picks.tolist())) == 60
+    assert set(labels[picks[:6]]) == set(range(6))
+    assert (np.bincount(labels[picks]) >= 5).all()
 
 
 def test_without_a_model_it_covers_what_the_labelled_images_do_not():

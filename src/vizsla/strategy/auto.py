@@ -18,6 +18,8 @@ from vizsla.types import Batch
 
 STARTS = 10
 """k-means runs of which the best is taken: they are cheap, and the first labels decide much."""
+MIDDLES = 200
+"""Clusters at most; what is asked for beyond them is chosen for what the middles leave untold."""
 _SETTLED = 1e-4
 
 
@@ -57,11 +59,12 @@ def hardly_known(labels: Int64[np.ndarray, " l"]) -> float:
 
 
 def _middles(pool: Pool, n: int, rng: Generator) -> Picked:
-    """Of each of n clusters by direction a typical row near its middle; clusters that stay empty leave it to chance."""
+    """Of each of n clusters by direction a typical row near its middle; then what tells most about the rest."""
     rows = directions(pool.rows, pool.candidates, rng)
-    found = min(
-        (kmeans(rows, n, rng, settled=_SETTLED) for _ in range(STARTS)), key=lambda clusters: clusters.cost
-    )
+    k = min(n, MIDDLES)
+    found = min((kmeans(rows, k, rng, settled=_SETTLED) for _ in range(STARTS)), key=lambda run: run.cost)
     places, scores = central(rows, found.centroids, found.labels)
-    others = rng.permutation(np.setdiff1d(np.arange(len(rows)), places))[: n - len(places)]
-    return np.concatenate([places, others]), np.append(scores, np.zeros(len(others)))
+    rest = np.setdiff1d(np.arange(len(rows)), places)
+    middles, others = pool.candidates[places], pool.candidates[rest]
+    more, gains = weighted_design(pool.rows, others, middles, torch.ones(len(rest)), n - len(places), rng)
+    return np.concatenate([places, rest[more]]), np.append(scores, gains)

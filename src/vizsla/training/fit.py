@@ -200,6 +200,8 @@ def _reason(
 ) -> str:
     if strategy == "random":
         return "random"
+    if "probs" in strategies[strategy].wants:
+        return "tells most about images in doubt"
     if "probs" not in strategies[strategy].needs:
         return "unlike what is labelled"
     return f"unsure: {names[top[0]]} or {names[top[1]]}"
