@@ -220,3 +220,17 @@ def test_without_a_strategy_it_is_auto_and_margin_where_there_are_no_embeddings(
     assert learner_on(dataset).choose(6).strategy == "auto"
     own = ActiveLearner(dataset, predict=lambda data, ids: np.full((len(ids), 3), 1 / 3))
     assert own.choose(6).strategy == "margin"
+
+
+def test_auto_asks_less_for_what_looks_like_images_of_no_class(dataset):
+    colours = np.array([dataset.folder_label(i) for i in range(len(dataset))])
+    learner = learner_on(dataset, strategy="auto")
+    for image in np.concatenate([np.flatnonzero(colours == c)[:4] for c in (0, 1)]):
+        dataset.update_label(image, colours[image])
+    learner.fit()
+    before = (colours[learner.choose(8).ids] == 2).sum()
+    for image in np.flatnonzero(colours == 2)[:4]:
+        dataset.mark_outlier(image)
+    after = (colours[learner.choose(8).ids] == 2).sum()
+    assert before >= 4
+    assert after <= before // 2

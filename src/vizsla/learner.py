@@ -16,7 +16,7 @@ from vizsla.errors import BadOption, NotEnoughImages, UnknownName
 from vizsla.functional.metrics import evaluate
 from vizsla.models.backbones import DEFAULT, load_backbone
 from vizsla.models.frozen import Features, FrozenModel
-from vizsla.models.heads import unit_rows
+from vizsla.models.heads import LogisticHead, unit_rows
 from vizsla.oracle import CsvOracle, FilenameOracle, Oracle, TerminalOracle
 from vizsla.strategy.base import Strategy, as_probs, check_enough, strategies, sub_pool
 from vizsla.types import Batch, Progress
@@ -148,11 +148,22 @@ class ActiveLearner:
         )
         if isinstance(self.model, FrozenModel) and (held_out := self.model.held_out(labelled)) is not None:
             material.labelled_probs = torch.from_numpy(held_out)
+        strange = np.intersect1d(self.dataset.outliers.nonzero()[0], self.inputs.ids, assume_unique=True)
+        if len(strange) and len(labelled):
+            material.familiar = self._familiar(candidates, labelled, strange)
         if isinstance(self.model, FrozenModel) and (linear := self.model.linear) is not None:
             axes, *weights = linear
             material.coordinates = unit_rows(self.inputs.on(axes, self.inputs.ids))
             material.weights = weights[0], weights[1]
         return material
+
+    def _familiar(self, candidates: Ids, labelled: Ids, strange: Ids) -> Float[np.ndarray, " n"]:
+        """Chance that each candidate is of one of the classes, by a head that tells labelled images from outliers."""
+        rows, points = self.inputs.embeddings.rows, self.inputs.points
+        head = LogisticHead(2)
+        told = np.repeat([1, 0], [len(labelled), len(strange)])
+        head.fit(points[rows(np.concatenate([labelled, strange]))], told)
+        return head.predict(points[rows(candidates)])[:, 1]
 
     def fit(self) -> Mapping[str, float]:
         """Train on all labels so far; returns what the model tells about it, such as epochs."""

@@ -45,6 +45,8 @@ class Material:
     """Of the candidates only, in place of `probs`."""
     labelled_probs: Float[Tensor, "l c"] | None = None
     """Of the labelled, by models that were not trained on them."""
+    familiar: Float[np.ndarray, " n"] | None = None
+    """Chance that each candidate is of one of the classes."""
     coordinates: Float[np.ndarray, "N r"] | None = None
     weights: tuple[Float[np.ndarray, "c r"], Float[np.ndarray, " c"]] | None = None
     classes: int | None = None
@@ -64,6 +66,7 @@ class Material:
             embeddings=self._pool if "embeddings" in needs else None,
             labels=self._labels() if "labels" in needs else self.labels,
             labelled_probs=self.labelled_probs,
+            familiar=self.familiar,
             head=head if "head" in needs else None,
             draws=self._draws(head, rng) if "draws" in needs else None,
             classes=self.classes if self.probs is None else self.probs.shape[1],

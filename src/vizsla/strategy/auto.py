@@ -32,6 +32,8 @@ def auto_batch(view: View, n: int, rng: Generator) -> Batch:
     worth = _worth(view.probs, len(view.ids))
     ignorance = hardly_known(view.labels if view.labels is not None else np.zeros(len(pool.labelled), int))
     worth = (1 - ignorance) * worth + ignorance
+    if view.familiar is not None:  # what is of no class is not worth knowing
+        worth = worth * torch.from_numpy(view.familiar).to(worth)
     return view.pick(*weighted_design(pool.rows, pool.candidates, pool.labelled, worth, n, rng))
 
 

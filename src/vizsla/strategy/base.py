@@ -101,6 +101,8 @@ class View:
     """Class numbers of the labelled images, in the order of `embeddings.labelled`."""
     labelled_probs: Float[Tensor, "l c"] | None = None
     """Those of the labelled images by models that were not trained on them; None where nobody has made them."""
+    familiar: Float[np.ndarray, " n"] | None = None
+    """Chance that each candidate is of one of the classes; None where no image was ever said to be of none."""
     head: Head | None = None
     """The linear head that gave `probs`."""
     draws: Draws | None = None
