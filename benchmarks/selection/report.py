@@ -42,6 +42,10 @@ DIVERSE = {
 ONE_PASS = {"margin", "entropy", "bald"}
 
 
+APART = 0.085
+"""Least distance between two names in the plot, in powers of ten."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """The runs of one library with one strategy at one setting."""
@@ -313,15 +317,26 @@ def plot(table: Table, path: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 5), layout="constrained")
-    for strategy, points in series.items():
-        axes.loglog(*zip(*points, strict=True), marker="o", label=strategy)
+    figure, axes = pyplot.subplots(figsize=(8, 9), layout="constrained")
+    last, edge = max(points[-1][0] for points in series.values()), -math.inf
+    for strategy, points in sorted(series.items(), key=lambda item: item[1][-1][1]):
+        (line,) = axes.loglog(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1)
+        ends_early = points[-1][0] < last
+        height = math.log10(points[-1][1]) if ends_early else max(math.log10(points[-1][1]), edge + APART)
+        edge = edge if ends_early else height
         axes.annotate(
-            strategy, points[-1], xytext=(4, 0), textcoords="offset points", fontsize=7, va="center"
+            strategy,
+            points[-1],
+            xytext=(points[-1][0] * (1.05 if ends_early else 1.25), 10**height),
+            fontsize=8,
+            va="center",
+            color=line.get_color(),
+            arrowprops={"arrowstyle": "-", "color": line.get_color(), "alpha": 0.4, "linewidth": 0.7},
         )
+    axes.set_xlim(right=3.5 * last)
     axes.set(xlabel="rows", ylabel="seconds for a batch of 100")
     axes.grid(True, which="major", alpha=0.3)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

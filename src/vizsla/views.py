@@ -20,6 +20,7 @@ from vizsla.strategy.base import Head, Pool, Strategy, View
 from vizsla.strategy.draws import ArrayDraws, LinearDraws, dropout, laplace
 
 COMMITTEE = 8
+_AT_ONCE = 16_384
 
 Drawn = Literal["dropout", "laplace"]
 DRAWN: tuple[Drawn, ...] = ("dropout", "laplace")
@@ -99,8 +100,10 @@ class Material:
             whole = len(self.candidates) == len(self.probs) and (np.diff(self.candidates) == 1).all()
             return self.probs if whole else take(self.probs, self.candidates)
         head = self.head
-        parts = [rows @ head.weight.T + head.bias for _, rows in head.pool.of_candidates()]
-        return torch.cat(parts).softmax(dim=1)
+        logits = torch.empty(len(self.candidates), len(head.bias), device=head.weight.device)
+        for place, rows in head.pool.of_candidates():
+            torch.addmm(head.bias, rows, head.weight.T, out=logits[place])
+        return logits.softmax(dim=1)
 
     @cached_property
     def head(self) -> Head:
@@ -132,7 +135,10 @@ class Material:
             features = (
                 self.embeddings.cpu().numpy() if isinstance(self.embeddings, Tensor) else self.embeddings
             )
-            self.coordinates = unit_rows(principal_axes(features)(features))
+            coordinates = principal_axes(features)(features)
+            for part in np.array_split(coordinates, max(1, len(coordinates) // _AT_ONCE)):
+                part[:] = unit_rows(part)  # in place: of a large pool there is no room for two
+            self.coordinates = coordinates
         return self.coordinates
 
     @cached_property

@@ -248,7 +248,8 @@ def span(rows: Vectors) -> tuple[Float[np.ndarray, "r d"], Float[np.ndarray, "n 
 def unit_rows(vectors: Vectors) -> Float[np.ndarray, "n d"]:
     """Rows scaled to length one, in float32; zero rows stay zero."""
     rows = np.asarray(vectors, np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))  # `norm` would write down all squares
+    return rows / np.maximum(lengths, 1e-12)[:, None]
 
 
 def softmax(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:

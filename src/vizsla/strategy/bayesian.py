@@ -159,9 +159,11 @@ power("power_ratio", ratio, "probs")
 @strategies.rule("expected_gradient", needs={"probs", "embeddings"})
 def expected_gradient_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images whose labels would change a linear head most, to be expected by its own predictions."""
-    norms = [rows.norm(dim=1) for _, rows in pool_of(view).of_candidates()]
-    probs = probs_of(view)
-    return view.top(uncertainty.expected_gradient(probs, torch.cat(norms).to(probs.device)), n, rng)
+    pool, probs = pool_of(view), probs_of(view)
+    norms = torch.empty(len(view.ids), device=pool.rows.device)
+    for place, rows in pool.of_candidates():
+        norms[place] = rows.norm(dim=1)
+    return view.top(uncertainty.expected_gradient(probs, norms.to(probs.device)), n, rng)
 
 
 @strategies.rule("density_weighted", needs={"probs", "embeddings"})
@@ -183,8 +185,10 @@ def mean_similarity(pool: Pool) -> Float[Tensor, " n"]:
     for _, rows in pool.of_candidates():
         total += torch.nn.functional.normalize(rows, dim=1).sum(dim=0)
     mean = (total / len(pool.candidates)).float()
-    cosines = [torch.nn.functional.normalize(rows, dim=1) @ mean for _, rows in pool.of_candidates()]
-    return (1 + torch.cat(cosines)) / 2
+    cosines = torch.empty(len(pool.candidates), device=pool.rows.device)
+    for place, rows in pool.of_candidates():  # a list of small results would keep the freed blocks apart
+        cosines[place] = torch.nn.functional.normalize(rows, dim=1) @ mean
+    return (1 + cosines) / 2
 
 
 def _predicted(view: View) -> Float[Tensor, "n c"]:
