@@ -19,8 +19,8 @@ from vizsla.functional.rows import as_rows
 Probs = Float[Tensor, "n c"] | Float[np.ndarray, "n c"]
 Draws = Float[Tensor, "n k c"] | Float[np.ndarray, "n k c"]
 
-CELLS = 1 << 17
-"""Worked on at once: half a megabyte to one fits a core's cache, and the rows need no large copies."""
+CELLS = 1 << 18
+"""Worked on at once: a megabyte or two fit a core's cache, and threads are not woken too often."""
 FEW = 16
 """Up to so many classes it is faster to go through the columns than along the rows."""
 
