@@ -127,7 +127,7 @@ class ActiveLearner:
     def _material(self, rule: Strategy, candidates: Ids) -> Material:
         """What is known of the images, of that which the rule reads."""
         probs = None
-        if "probs" in rule.needs or ("probs" in rule.wants and self._can_predict):
+        if "probs" in rule.reads and self._can_predict:
             probs = torch.from_numpy(np.ascontiguousarray(self.predict(candidates)))
         if rule.needs <= {"probs"}:
             return Material(np.arange(len(candidates)), np.empty(0, np.int64), candidate_probs=probs)
@@ -148,10 +148,11 @@ class ActiveLearner:
         )
         if isinstance(self.model, FrozenModel) and (held_out := self.model.held_out(labelled)) is not None:
             material.labelled_probs = torch.from_numpy(held_out)
-        strange = np.intersect1d(self.dataset.outliers.nonzero()[0], self.inputs.ids, assume_unique=True)
-        if len(strange) and len(labelled):
+        strange = np.intersect1d(np.flatnonzero(self.dataset.outliers), self.inputs.ids, assume_unique=True)
+        if "familiar" in rule.reads and len(strange) and len(labelled):
             material.familiar = self._familiar(candidates, labelled, strange)
-        if isinstance(self.model, FrozenModel) and (linear := self.model.linear) is not None:
+        fits = rule.needs & {"head", "draws", "committee"}  # others do not need the coordinates of all images
+        if fits and isinstance(self.model, FrozenModel) and (linear := self.model.linear) is not None:
             axes, *weights = linear
             material.coordinates = unit_rows(self.inputs.on(axes, self.inputs.ids))
             material.weights = weights[0], weights[1]

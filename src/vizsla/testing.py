@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,6 +99,7 @@ def toy_view(
         classes=n_classes,
         draws=dropout(head, rng, k=6),
         committee=LinearDraws(head_pool, torch.from_numpy(members).float(), head.bias.expand(5, -1)),
+        familiar=np.linspace(1, 0, n),
     )
     return _with_head(view, head, dtype)
 
@@ -129,9 +131,8 @@ def check_strategy(strategy: str | Strategy) -> None:
     rule = strategies[strategy] if isinstance(strategy, str) else strategy
     pools = {pool: _needed(view, rule) for pool, view in _pools().items()}
     if rule.wants:
-        without = dict.fromkeys(rule.wants)
-        pools["without what it wants"] = replace(pools["an ordinary pool"], **without)  # type: ignore[arg-type]
-        pools["nothing labelled, nor what it wants"] = replace(pools["nothing labelled"], **without)  # type: ignore[arg-type]
+        pools["without what it wants"] = _without(pools["an ordinary pool"], rule.wants)
+        pools["nothing labelled, nor what it wants"] = _without(pools["nothing labelled"], rule.wants)
     for pool, view in pools.items():
         for n in sorted({1, min(7, len(view.ids)), len(view.ids)}):
             try:
@@ -205,10 +206,15 @@ def _of_rows(view: View, rows: Tensor) -> View:
 
 def _needed(view: View, rule: Strategy) -> View:
     """Only the parts that the strategy has declared."""
-    missing = {part: None for part in PARTS if part not in rule.reads}
-    if not rule.needs & {"labels"}:
-        missing["labelled_probs"] = None
-    return replace(view, strategy=rule.name, **missing)  # type: ignore[arg-type]
+    missing = set(PARTS) - rule.reads
+    if "labels" not in rule.needs:
+        missing.add("labelled_probs")
+    return _without(replace(view, strategy=rule.name), missing)
+
+
+def _without(view: View, parts: Iterable[str]) -> View:
+    nothing: dict[str, Any] = dict.fromkeys(parts)
+    return replace(view, **nothing)
 
 
 def _check_batch(rule: Strategy, view: View, n: int) -> None:
@@ -237,7 +243,8 @@ def _contents(view: View) -> list[Tensor]:
     weight = view.head.weight if view.head else None
     places = view.embeddings.candidates if view.embeddings else None
     tensors = [array for array in (view.probs, view.labelled_probs, rows, weight) if array is not None]
-    numbers = [torch.tensor(array) for array in (view.ids, view.labels, places) if array is not None]
+    arrays = view.ids, view.labels, view.familiar, places
+    numbers = [torch.tensor(array) for array in arrays if array is not None]
     return [array.clone() for array in tensors] + numbers
 
 

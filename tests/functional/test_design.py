@@ -35,15 +35,19 @@ def ours(points, candidates, labelled, weights, k, rng):
     )
 
 
+def head_inputs(points, members):
+    """Centred on the members, of unit length, with a one for the bias."""
+    centred = points.astype(np.float64) - points[members].astype(np.float64).mean(axis=0)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    unit = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 1e-6)
+    return np.hstack([unit, np.ones((len(points), 1))])
+
+
 class Twin:
     """tr(A⁻¹F) from the formulas, A inverted each time."""
 
     def __init__(self, points, candidates, labelled, weights):
-        centred = points.astype(np.float64)
-        centred = centred - centred[np.concatenate([candidates, labelled])].mean(axis=0)
-        lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-        unit = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 1e-6)
-        inputs = np.hstack([unit, np.ones((len(points), 1))])
+        inputs = head_inputs(points, np.concatenate([candidates, labelled]))
         parts = weights[:, None, None] * inputs[:, :, None] * inputs[:, None, :]
         self.parts = parts[candidates]
         self.known = np.eye(inputs.shape[1]) / 30 + parts[labelled].sum(axis=0)
@@ -204,11 +208,7 @@ class WeightedTwin:
     """Σ_j u_j h_jᵀA⁻¹h_j / n from the formula, A inverted each time."""
 
     def __init__(self, points, candidates, labelled, worth):
-        centred = points.astype(np.float64)
-        centred = centred - centred[np.concatenate([candidates, labelled])].mean(axis=0)
-        lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-        unit = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 1e-6)
-        inputs = np.hstack([unit, np.ones((len(points), 1))])
+        inputs = head_inputs(points, np.concatenate([candidates, labelled]))
         self.inputs, self.worth = inputs[candidates], worth
         self.known = np.eye(inputs.shape[1]) / 30 + 0.2 * inputs[labelled].T @ inputs[labelled]
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from vizsla.models import blend  # noqa: F401  (files its head)
 from vizsla.models.heads import KnnHead, LdaHead, LogisticHead, heads, softmax, span
 
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 import vizsla
-from vizsla.models.backbones import Backbone
+from vizsla.models.backbones import load_backbone
 from vizsla.models.frozen import Features, FrozenModel
 from vizsla.strategy import auto
+from vizsla.testing import TOY_BACKBONE
 from vizsla.types import Embeddings
 
 
@@ -101,8 +102,7 @@ def pool():
 
 
 def model(head: str = "blend") -> FrozenModel:
-    nowhere: Backbone = None  # type: ignore[assignment]  # features are ready, so it is never asked
-    return FrozenModel(nowhere, 4, head=head)
+    return FrozenModel(load_backbone(TOY_BACKBONE), 4, head=head)
 
 
 def test_the_pool_hears_the_blend_and_other_images_its_linear_head(pool):

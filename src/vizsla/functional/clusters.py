@@ -11,7 +11,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from vizsla.functional.neighbours import Balls, typicality
-from vizsla.functional.rows import Picked
+from vizsla.functional.rows import Picked, gather
 
 SMALL = 5
 
@@ -78,7 +78,7 @@ def central(
         members = np.flatnonzero(clusters == cluster)
         if not len(members):
             break
-        near = rows[torch.from_numpy(members).to(rows.device)].float()
+        near = gather(rows, members)
         away = (near - centroids[int(cluster)]).square().sum(dim=1).cpu().numpy()
         inner = np.sort(np.argsort(away, kind="stable")[: -(-len(members) // 4)])
         values = typicality(near)[inner]

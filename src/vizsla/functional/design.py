@@ -57,11 +57,7 @@ def bait(
              tr(A⁻¹F) then. Candidates without weight come last, at random, with 0.
     Source:  Ash et al. 2021, arXiv:2106.09675.
     """
-    head = _Inputs(rows, np.concatenate([candidates, labelled]), rng)
-    information = PENALTY * torch.eye(head.width, dtype=torch.float64, device=rows.device)
-    information += _moment(head.of(rows, labelled, known_weights))
-    points = head.of(rows, candidates, weights)
-    return minimise_trace(points, information, k, rng)
+    return minimise_trace(*_posed(rows, candidates, labelled, weights, known_weights, rng), k, rng)
 
 
 def weighted_design(
@@ -83,11 +79,24 @@ def weighted_design(
     Returns: positions among the candidates in chosen order, and by how much each lowered that sum over n.
     Source:  Yu, Bi & Tresp 2006, doi:10.1145/1143844.1143980 (transductive experimental design), with weights.
     """
-    head = _Inputs(rows, np.concatenate([candidates, labelled]), rng)
-    known = head.of(rows, labelled, torch.full((len(labelled),), _TOLD))
-    information = PENALTY * torch.eye(head.width, dtype=torch.float64, device=rows.device) + _moment(known)
-    points = head.of(rows, candidates, torch.full((len(candidates),), _TOLD))
+    told, known = (torch.full((len(some),), _TOLD) for some in (candidates, labelled))
+    points, information = _posed(rows, candidates, labelled, told, known, rng)
     return _Design(points, information, worth.to(points)).forward(k, rng)
+
+
+def _posed(
+    rows: Float[Tensor, "N d"],
+    candidates: Int64[np.ndarray, " n"],
+    labelled: Int64[np.ndarray, " l"],
+    weights: Float[Tensor, " n"],
+    known_weights: Float[Tensor, " l"],
+    rng: Generator,
+) -> tuple[Float32[Tensor, "n m"], Float64[Tensor, "m m"]]:
+    """The candidates as the head reads them, times √weight, and what the labelled rows tell already."""
+    head = _Inputs(rows, np.concatenate([candidates, labelled]), rng)
+    information = PENALTY * torch.eye(head.width, dtype=torch.float64, device=rows.device)
+    information += _moment(head.of(rows, labelled, known_weights))
+    return head.of(rows, candidates, weights), information
 
 
 def minimise_trace(

@@ -42,8 +42,7 @@ def neighbour_graph(rows: Float32[Tensor, "n d"], k: int = NEIGHBOURS) -> Graph:
     """
     n = len(rows)
     cosines, places = nearest(rows, rows, min(k, n - 1), apart=True)
-    starts = np.arange(0, places.size + 1, max(places.shape[1], 1))[: n + 1]
-    starts = starts if places.size else np.zeros(n + 1, np.int64)
+    starts = places.shape[1] * np.arange(n + 1)
     found = csr_array(((cosines**_SHARPNESS).ravel(), places.ravel(), starts), shape=(n, n))
     joined = found.maximum(found.T).tocsr()
     joined.eliminate_zeros()
@@ -82,9 +81,7 @@ def spread(
              doi:10.1007/BF01386013 (Chebyshev semi-iteration).
     """
     step = alpha * graph.weights
-    before, now, weight = np.zeros_like(told), told, 2 / (2 - alpha**2)
-    now = step @ told + told
-    before = told
+    before, now, weight = told, step @ told + told, 2 / (2 - alpha**2)
     for _ in range(_STEPS):
         before, now = now, weight * (step @ now + told - before) + before
         weight = 1 / (1 - 0.25 * alpha**2 * weight)

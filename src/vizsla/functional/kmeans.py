@@ -15,10 +15,8 @@ from vizsla.functional.rows import blocks, gather, sq_norms
 from vizsla.functional.threads import one_thread
 
 _STEPS = 25
-_ROUGHLY, _SETTLED = (
-    1e-2,
-    3e-3,
-)  # stop once a step lowers the cost by less than this part: on a sample, on all rows
+# Stop once a step lowers the cost by less than this part: on a sample, on all rows.
+_ROUGHLY, _SETTLED = 1e-2, 3e-3
 _NEAREST = 8
 _SAMPLED, _SAMPLED_PER_CLUSTER = 4096, 20
 _SEEDED, _SEEDED_PER_CLUSTER = 2048, 10

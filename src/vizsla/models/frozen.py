@@ -16,7 +16,7 @@ from vizsla.functional.rows import as_rows
 from vizsla.models.backbones import Backbone
 from vizsla.models.blend import Blend, BlendHead
 from vizsla.models.embed import embed
-from vizsla.models.heads import Head, LdaHead, LogisticHead, heads, unit_rows
+from vizsla.models.heads import Head, LinearHead, heads, unit_rows
 from vizsla.types import Embeddings, Progress
 
 
@@ -119,7 +119,7 @@ class FrozenModel:
     def linear(self) -> tuple[PrincipalAxes, Float[np.ndarray, "c r"], Float[np.ndarray, " c"]] | None:
         """Axes, weights and biases of the fitted head on coordinates of unit length; None where it has none."""
         head = self._head.linear if isinstance(self._head, BlendHead) else self._head
-        if self._axes is None or not isinstance(head, LogisticHead | LdaHead):
+        if self._axes is None or not isinstance(head, LinearHead):
             return None
         return self._axes, head.weights, head.bias
 

@@ -42,8 +42,20 @@ LEAVE_ONE_OUT = 40
 """With so few labels each counts, and a fit takes no time."""
 
 
+class LinearHead:
+    """Logits = rows of unit length · weightsᵀ + bias; a class never seen has bias −inf and weight 0."""
+
+    def __init__(self, n_classes: int) -> None:
+        self.n_classes = n_classes
+        self.weights = np.zeros((n_classes, 0), np.float32)
+        self.bias = np.full(n_classes, -np.inf, np.float32)
+
+    def predict(self, vectors: Vectors) -> Float[np.ndarray, "n c"]:
+        return softmax(unit_rows(vectors) @ self.weights.T + self.bias)
+
+
 @heads.register("logistic")
-class LogisticHead:
+class LogisticHead(LinearHead):
     """Logistic regression on rows of unit length, L2 strength 1/`inverse_strength`.
 
     The same model as scikit-learn's `LogisticRegression(C=inverse_strength)`, several times as fast where
@@ -51,10 +63,8 @@ class LogisticHead:
     """
 
     def __init__(self, n_classes: int, inverse_strength: float = INVERSE_STRENGTH) -> None:
-        self.n_classes = n_classes
+        super().__init__(n_classes)
         self.inverse_strength = inverse_strength
-        self.weights = np.zeros((n_classes, 0), np.float32)
-        self.bias = np.full(n_classes, -np.inf, np.float32)
 
     def fit(self, vectors: Vectors, labels: Int64[np.ndarray, " n"]) -> None:
         rows = unit_rows(vectors)
@@ -66,12 +76,9 @@ class LogisticHead:
         with one_thread():
             self.weights[seen], self.bias[seen] = multinomial(rows, np.eye(len(seen))[codes], strength)
 
-    def predict(self, vectors: Vectors) -> Float[np.ndarray, "n c"]:
-        return softmax(unit_rows(vectors) @ self.weights.T + self.bias)
-
 
 @heads.register("lda")
-class LdaHead:
+class LdaHead(LinearHead):
     """Linear discriminants with a shrunk covariance, on rows of unit length: strong on a few labels per class.
 
     Σ⁻¹ = max(d, n − 1) · ((n − 1)Σ̂ + tr(Σ̂)I)⁻¹ of the covariance Σ̂ within classes, equal priors, since chosen labels
@@ -80,22 +87,12 @@ class LdaHead:
     Source: Kubokawa & Srivastava 2008, doi:10.1016/j.jmva.2008.01.016 (the ridge); Hastie et al. 2009, §4.3.
     """
 
-    def __init__(self, n_classes: int) -> None:
-        self.n_classes = n_classes
-        self.weights = np.zeros((n_classes, 0), np.float32)
-        self.bias = np.full(n_classes, -np.inf, np.float32)
-
     def fit(self, vectors: Vectors, labels: Int64[np.ndarray, " n"]) -> None:
         rows = unit_rows(vectors)
         coldness = _coldness(_discriminants, rows, labels, self.n_classes)
         weights, bias = _discriminants(rows, labels, self.n_classes)
-        self.weights, self.bias = (
-            (coldness * weights).astype(np.float32),
-            (coldness * bias).astype(np.float32),
-        )
-
-    def predict(self, vectors: Vectors) -> Float[np.ndarray, "n c"]:
-        return softmax(unit_rows(vectors) @ self.weights.T + self.bias)
+        self.weights = (coldness * weights).astype(np.float32)
+        self.bias = (coldness * bias).astype(np.float32)
 
 
 def _discriminants(

@@ -23,7 +23,7 @@ MIDDLES = 200
 _SETTLED = 1e-4
 
 
-@strategies.rule("auto", needs={"embeddings"}, wants={"probs", "labels"}, joint=True)
+@strategies.rule("auto", needs={"embeddings"}, wants={"probs", "labels", "familiar"}, joint=True)
 def auto_batch(view: View, n: int, rng: Generator) -> Batch:
     """The default: first the middles of clusters, then images that tell most about those the model is unsure of."""
     pool = pool_of(view)

@@ -149,8 +149,8 @@ def top_positions(values: Float[np.ndarray, " n"], count: int, rng: Generator) -
     return contenders[order[:count]].astype(np.int64)
 
 
-PARTS = ("probs", "embeddings", "labels", "head", "draws", "committee")
-"""What a strategy can declare that it needs."""
+PARTS = ("probs", "embeddings", "labels", "head", "draws", "committee", "familiar")
+"""What a strategy can declare that it needs or wants."""
 
 Choose = Callable[[View, int, Generator], Batch]
 """(view, batch size, random generator) → batch of exactly that size."""
