@@ -212,8 +212,9 @@ def test_a_model_one_point_short_of_the_target_is_falsely_accepted_in_at_most_1_
 # The stream of checks -----------------------------------------------------------------------------------
 
 
-def test_a_fifth_are_checks_until_there_are_30_then_a_tenth():
-    assert [audit_share(n) for n in (0, 29, 30, 500)] == [0.2, 0.2, 0.1, 0.1]
+def test_a_fifth_are_checks_until_there_are_30_then_none_to_150_labels_then_a_tenth():
+    shares = [audit_share(*at) for at in ((0, 0), (29, 400), (30, 130), (30, 149), (30, 150), (500, 5000))]
+    assert shares == [0.2, 0.2, 0.0, 0.0, 0.1, 0.1]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.5])

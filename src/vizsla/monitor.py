@@ -24,6 +24,9 @@ CHECKS_TO_SHOW = 10
 CHECKS_TO_FORECAST = 30
 """Random checks before a forecast is made, and before checks become rarer."""
 
+LABELS_AT_A_FIFTH = 150
+"""Labels of which at most a fifth are random checks; of those that follow, a tenth."""
+
 
 # Accuracy -----------------------------------------------------------------------------------------------
 
@@ -142,13 +145,17 @@ def _require_probabilities(values: np.ndarray) -> None:
 # The stream of checks -----------------------------------------------------------------------------------
 
 
-def audit_share(checks: int) -> float:
-    """Share of the queue that is random checks: a fifth until 30 are answered, then a tenth.
+def audit_share(checks: int, labels: int) -> float:
+    """Share of the queue that is random checks: a fifth until 30 are answered, none up to 150 labels, then a tenth.
 
-    >>> audit_share(29), audit_share(30)
-    (0.2, 0.1)
+    The first labels of all are random too, so the 30 are there before 150 labels; more would be over a fifth.
+
+    >>> audit_share(29, 120), audit_share(30, 130), audit_share(30, 150)
+    (0.2, 0.0, 0.1)
     """
-    return 0.2 if checks < CHECKS_TO_FORECAST else 0.1
+    if checks < CHECKS_TO_FORECAST:
+        return 0.2
+    return 0.1 if labels >= LABELS_AT_A_FIFTH else 0.0
 
 
 def interleave(

@@ -137,10 +137,10 @@ def rank(
     batch = _chosen(material, strategy, np.random.default_rng([seed, len(fitted.labels)]))
     score = dict(zip(batch.ids.tolist(), batch.scores.tolist(), strict=True))
     done = len(found.rows) + len(found.open)
-    share = _share(audit, done)
+    share = _share(audit, done, len(fitted.labels))
     wanted = math.ceil(share * min(len(batch.ids), 2000))  # no person labels more between two models
     order, marks = monitor.interleave(batch.ids, found.waiting[:wanted], share, since=known.since_check)
-    blind = _reserved(rows, len(fitted.labels)) if share else set()
+    blind = _reserved(rows, len(fitted.labels)) if audit else set()
     top = np.argsort(-fitted.probs, axis=1, kind="stable")[:, :_SUGGESTED]
     return [
         Ranked(
@@ -178,11 +178,12 @@ def _reserved(rows: Rows, labels: int) -> set[int]:
     return set(rows.audit_order[:count].tolist())
 
 
-def _share(audit: float, done: int) -> float:
+def _share(audit: float, done: int, labels: int) -> float:
     """Part of the queue that are random checks; the person's own share replaces the usual tenth."""
-    if audit == 0:
+    usual = monitor.audit_share(done, labels)
+    if audit == 0 or (usual == 0 and audit < 0.2):
         return 0.0
-    return max(audit, monitor.audit_share(done)) if done < monitor.CHECKS_TO_FORECAST else audit
+    return max(audit, usual) if done < monitor.CHECKS_TO_FORECAST else audit
 
 
 def cold(rows: Rows, known: Known, clusters: Int64[np.ndarray, " n"]) -> list[Ranked]:
@@ -226,23 +227,34 @@ def find_clusters(coordinates: Float[np.ndarray, "n r"], k: int, *, seed: int = 
 
 
 def forecast(rows: Rows, fitted: Fitted, found: Checks, *, seed: int = 0) -> advice.Forecast:
-    """What more labels would bring, from heads on nested parts of today's labels, all asked the same checks.
+    """What more labels would bring, from heads on nested parts of today's labels, all asked the same checks."""
+    if (told := backtests(rows, fitted, found, seed=seed)) is None:
+        return advice.Forecast()
+    sizes, guesses = told
+    label_of = np.full(len(rows.ids), -1)
+    label_of[fitted.labelled] = fitted.labels
+    return advice.forecast(sizes, guesses[:, found.rows] == label_of[found.rows])
 
-    The labels of the checks themselves are left out of every part.
+
+def backtests(
+    rows: Rows, fitted: Fitted, found: Checks, *, seed: int = 0
+) -> tuple[Int64[np.ndarray, " s"], Int64[np.ndarray, "s n"]] | None:
+    """What heads on nested parts of today's labels say of every row, and the sizes of these parts.
+
+    The labels of the checks themselves are left out of every part. None where there are too few of either.
     """
     trained = np.setdiff1d(fitted.labelled, found.rows)
     if len(found.rows) < monitor.CHECKS_TO_FORECAST or len(trained) < 2 * len(fitted.bundle.classes):
-        return advice.Forecast()
+        return None
     label_of = np.full(len(rows.ids), -1)
     label_of[fitted.labelled] = fitted.labels
     order = np.random.default_rng(seed).permutation(trained)
     sizes = np.unique(np.round(np.linspace(0.4, 1.0, 7) * len(order)).astype(int))
-    right = []
+    guesses = []
     for size in sizes:
-        part = order[:size]
-        head = _head(rows.coordinates[part], label_of[part], len(fitted.bundle.classes))
-        right.append(head.predict(rows.coordinates[found.rows]).argmax(axis=1) == label_of[found.rows])
-    return advice.forecast(sizes, np.array(right))
+        head = _head(rows.coordinates[order[:size]], label_of[order[:size]], len(fitted.bundle.classes))
+        guesses.append(head.predict(rows.coordinates).argmax(axis=1))
+    return sizes, np.array(guesses)
 
 
 def confusion(fitted: Fitted) -> dict[str, object]:
