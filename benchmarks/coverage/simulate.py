@@ -1,8 +1,9 @@
 """Does the interval contain the truth at 30, 60, 120 checks? Many projects on real embeddings, labelled as on the page.
 
-Each project has its own order of random checks, so its own labels, models and choices. At each number of checks
-stated, its chosen labels are kept and the checks drawn anew, `--redraws` times; each time all heads are fitted anew
-and the interval computed, by the trainer's own functions. Then it is labelled once more without checks: what they cost.
+Each project has its own order of random checks, so its own labels, models and choices. At each number of checks its
+interval is computed by the trainer's own functions, and then again `--redraws` times from as many images drawn anew
+from the whole catalogue, asked of the same heads: of labelled images the guess of a head that did not know the label.
+Some projects are labelled once more without checks: what they cost.
 Adds a line of JSON per project to the results and skips what is there, so it can be stopped and started again.
 """
 
@@ -13,16 +14,20 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `simulated` lies beside this folder
-from simulated import Catalogue, Images, Model, accuracy, catalogue, known, labelled, read
+from simulated import Catalogue, Images, Model, accuracy, catalogue, labelled, read
 
+from vizsla.training.fit import Checks
 from vizsla.training.fit import accuracy as measured
-from vizsla.training.fit import checks, fit
+
+GROWTH = 0.35
+"""Labels between two models, as a share of those there are: a third of the page's models, for the time they take."""
 
 
 def main() -> None:
@@ -30,6 +35,7 @@ def main() -> None:
     options.add_argument("images", nargs="+", metavar="NAME=FOLDER:CHECKS", help="dogs=data/dogs/train:30,60")
     options.add_argument("--projects", type=int, default=50)
     options.add_argument("--redraws", type=int, default=20)
+    options.add_argument("--paired", type=int, default=20, help="projects labelled without checks too")
     options.add_argument("--strategy", default="margin")
     options.add_argument("--axes", type=int, default=256, help="principal axes that the head reads")
     options.add_argument("--out", type=Path, default=Path("out/coverage-simulated.jsonl"))
@@ -43,7 +49,7 @@ def main() -> None:
         for name, _, wanted in sources:
             if (name, project) in there:
                 continue
-            run = once(images[name], wanted, chosen.redraws, chosen.strategy, chosen.axes, project)
+            run = once(images[name], wanted, chosen, project)
             with chosen.out.open("a") as file:
                 file.write(json.dumps({"data": name, "project": project, **run}) + "\n")
             print(name, project, f"{run['seconds']:.1f} s", flush=True)
@@ -55,24 +61,21 @@ def source(text: str) -> tuple[str, Path, list[int]]:
     return name, Path(folder), [int(number) for number in wanted.split(",")]
 
 
-def once(
-    images: Images, wanted: list[int], redraws: int, strategy: str, axes: int, seed: int
-) -> dict[str, Any]:
-    """One project: its curve with and without checks, and its intervals."""
+def once(images: Images, wanted: list[int], chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """One project: its curve, its intervals; with `paired`, its curve without checks."""
     began, rng = time.process_time(), np.random.default_rng(seed)
-    of = catalogue(images, rng, axes=axes)
+    of = catalogue(images, rng, axes=chosen.axes)
+    way = {"strategy": chosen.strategy, "seed": seed, "growth": GROWTH}
     curve: list[tuple[int, float]] = []
     runs: list[dict[str, Any]] = []
-    for model in labelled(of, strategy=strategy, seed=seed, growth=0.25, milestones=wanted):
+    for model in labelled(of, **way, milestones=wanted):
         curve.append((model.labels, accuracy(of, model.fitted)))
         while wanted and len(model.checks.rows) >= wanted[0]:
-            runs += [
-                {"at": wanted[0], "labels": model.labels, "asked": model.asked, **one}
-                for one in intervals(of, model, redraws, rng)
-            ]
+            about = {"at": wanted[0], "labels": model.labels, "asked": model.asked}
+            runs += [about | one for one in intervals(of, model, chosen.redraws, rng)]
             wanted = wanted[1:]
     without: list[tuple[int, float]] = []
-    for model in labelled(of, strategy=strategy, seed=seed, growth=0.25, audit=0.0):
+    for model in labelled(of, **way, audit=0.0) if seed < chosen.paired else ():
         without.append((model.labels, accuracy(of, model.fitted)))
         if model.labels >= curve[-1][0]:
             break
@@ -83,15 +86,13 @@ def once(
 def intervals(
     of: Catalogue, model: Model, redraws: int, rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
-    """The project's own interval, then those of checks drawn anew beside the labels that were chosen."""
+    """The project's own interval, then those of images drawn anew and asked of the same heads."""
     yield interval(of, model)
-    chosen = np.setdiff1d(model.fitted.labelled, model.checks.rows)
-    m = len(model.checks.rows)
+    all_known = replace(model.fitted, labelled=np.arange(len(of.truth)), labels=of.truth)
+    none = np.empty(0, np.int64)
     for _ in range(redraws):
-        again = of.with_order(rng)
-        answers = known(again, np.union1d(chosen, again.rows.audit_order[:m]))
-        fitted = fit(again.rows, answers, about={}, seed=0)
-        yield interval(again, Model(fitted, answers, checks(again.rows, answers)))
+        drawn = rng.choice(len(of.truth), len(model.checks.rows), replace=False)
+        yield interval(of, Model(all_known, model.known, Checks(drawn, none, none)))
 
 
 def interval(of: Catalogue, model: Model) -> dict[str, Any]:
