@@ -7,8 +7,10 @@ Each has other images, classes and random checks. At each model everything that 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,11 @@ from simulated import Catalogue, Images, accuracy, catalogue, labelled, read
 
 from vizsla import advice
 from vizsla.training.fit import accuracy as measured
-from vizsla.training.fit import backtests
+from vizsla.training.fit import churn
 
-CLASSES = (2, 3, 4, 5, 7, 10)
-IMAGES = (300, 700)
-"""Least and most images of a catalogue, uniform in the logarithm."""
+CLASSES = (2, 3, 4, 5, 7)
+IMAGES = (60, 130)
+"""Least and most images per class of a catalogue, uniform in the logarithm."""
 STRATEGIES = ("margin",) * 6 + ("random",) * 3 + ("entropy",) * 2 + ("least_confidence",) * 2 + ("auto",)
 """Drawn from; auto seldom because it takes ten times as long here."""
 STOP_SET = 2000
@@ -43,15 +45,13 @@ def main() -> None:
     images = {name: read(Path(folder)) for name, folder in (text.split("=", 1) for text in chosen.images)}
     for project in range(chosen.first, chosen.first + chosen.projects):
         for name in images:
-            path = chosen.out / f"{name}-{project:04d}.npz"
+            path = chosen.out / f"{name}-{project:04d}.json"
             if path.exists():
                 continue
             began = time.process_time()
-            kept = once(images[name], project)
-            part = path.with_suffix(".part")
-            with part.open("wb") as file:
-                np.savez_compressed(file, **kept)
-            part.rename(path)
+            kept = {"data": name, "project": project, **once(images[name], project)}
+            path.with_suffix(".part").write_text(json.dumps(kept | {"seconds": time.process_time() - began}))
+            path.with_suffix(".part").rename(path)
             print(path.stem, kept["strategy"], f"{time.process_time() - began:.1f} s", flush=True)
 
 
@@ -59,17 +59,15 @@ def once(images: Images, seed: int) -> dict[str, Any]:
     """Label one project to its end; everything that was seen on the way, model by model."""
     rng = np.random.default_rng(seed)
     classes = int(rng.choice([c for c in CLASSES if c <= len(images.classes)]))
-    size = int(np.exp(rng.uniform(*np.log(IMAGES))))
+    size = int(classes * np.exp(rng.uniform(*np.log(IMAGES))))
     strategy = str(rng.choice(STRATEGIES))
     of = catalogue(images, rng, classes=classes, size=size, axes=FEW_AXES)
-    kept: dict[str, Any] = {"strategy": strategy, "truth": of.truth.astype(np.uint8), "classes": classes}
-    models = watched(of, strategy, seed)
-    kept["models"] = len(models)
-    return kept | {f"{name}_{i}": value for i, model in enumerate(models) for name, value in model.items()}
+    size = len(of.truth)  # fewer where the classes have no more
+    return {"strategy": strategy, "classes": classes, "images": size, "models": watched(of, strategy, seed)}
 
 
 def watched(of: Catalogue, strategy: str, seed: int) -> list[dict[str, Any]]:
-    """What the trainer measures of each model; and its back-tests' guesses, for the forecast."""
+    """What the trainer measures of each model, and its true accuracy."""
     seen: list[dict[str, Any]] = []
     past: list[advice.Snapshot] = []
     fixed, before = of.rows.audit_order[:STOP_SET], None
@@ -80,21 +78,15 @@ def watched(of: Catalogue, strategy: str, seed: int) -> list[dict[str, Any]]:
         agreed = advice.kappa(before, now) if due else None
         past.append(advice.Snapshot(model.labels, found, agreed, len(np.unique(now))))
         before = now
-        told = backtests(of.rows, model.fitted, model.checks)
-        sizes, guesses = told or (np.empty(0, int), np.empty((0, len(of.truth)), int))
         seen.append(
             {
                 "labels": model.labels,
                 "asked": model.asked,
                 "accuracy": accuracy(of, model.fitted),
-                "measured": [found.value, found.low, found.high, found.checks] if found else [],
-                "kappa": np.nan if agreed is None else agreed,
-                "predicted": past[-1].predicted_classes,
-                "checks": model.checks.rows.astype(np.uint16),
-                "labelled": model.fitted.labelled.astype(np.uint16),
-                "probs": model.fitted.probs.astype(np.float16),
-                "sizes": sizes,
-                "guesses": guesses.astype(np.uint8),
+                "measured": asdict(found) if found else None,
+                "kappa": agreed,
+                "predicted_classes": past[-1].predicted_classes,
+                "churn": churn(of.rows, model.fitted) if model.labels >= 2 * len(of.classes) else None,
             }
         )
     return seen

@@ -1,22 +1,29 @@
-"""What more labels would bring, and when to stop. m checks, s sizes, b redraws, n images."""
+"""What more labels would bring, and when to stop. m checks, n images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Real, Shaped
+from jaxtyping import Shaped
 
-from vizsla.errors import BadArray
-from vizsla.monitor import CHECKS_TO_FORECAST, CHECKS_TO_SHOW, Accuracy
+from vizsla.errors import BadArray, BadOption
+from vizsla.monitor import CHECKS_TO_SHOW, Accuracy
 
 GAIN = 0.01
 """The one point of accuracy that a forecast is about."""
 
-EXPONENTS = np.array([0.1, 0.2, 0.35, 0.5, 0.7, 1.0])
-"""How fast learning curves may approach their end: error falls with labels to the power of minus this."""
+YIELD = NormalDist(0.15, 0.11)
+"""Points of accuracy that half as many labels again bring, per point of `churn`; see benchmarks/stopping."""
+
+EXPONENT = 0.5
+"""How learning curves approach their end: the error that can be cured falls with labels to the power of minus this."""
+
+LABELS_PER_CLASS = 10
+"""Labels for each class before a forecast is made."""
 
 GROWTH = 1.05
 """By how much labels must have grown before two models' predictions are compared."""
@@ -33,7 +40,7 @@ GO_ON_ABOVE = 0.3
 
 @dataclass(frozen=True)
 class Forecast:
-    """What more labels would bring: label counts from today's on, with the range of 8 in 10 redraws."""
+    """What more labels would bring: label counts from today's on, with a range that holds the truth 8 times in 10."""
 
     labels_for_one_point: int | None = None
     """More labels for one more point of accuracy; None where that is too far off to tell."""
@@ -74,103 +81,50 @@ def _about(count: int) -> int:
     return step * round(count / step)
 
 
-def saturating_fit(
-    sizes: Real[np.ndarray, " s"], accuracy: Float[np.ndarray, "b s"]
-) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
-    """The curve a − b·(n/n_last)^−c that fits best, a ≤ 1, b ≥ 0, c one of `EXPONENTS`; for b curves at once.
+def gained(growth: float) -> float:
+    """What a curve a − b·n^−`EXPONENT` gains while labels grow so many times, in units of the gain from half more.
 
-    Least squares weighted by label count, because the last sizes say most about what comes next. Given c it is
-    a straight line in (n/n_last)^−c, so that all curves and exponents are solved together.
-
-    Returns: a, the accuracy at the end; b, what is still missing to it today; c.
-    Source:  Figueroa et al. 2012, doi:10.1186/1472-6947-12-8.
-
-    >>> a, b, c = saturating_fit(np.array([25, 50, 100]), np.array([[0.5, 0.6171572876, 0.7]]))
-    >>> round(float(a[0]), 3), round(float(b[0]), 3), float(c[0])      # .9 − .2·√(100/n)
-    (0.9, 0.2, 0.5)
+    >>> round(gained(1.5), 6), round(gained(2.25), 2)      # 1 − 1/1.5 over 1 − 1/√1.5
+    (1.0, 1.82)
     """
-    n = np.asarray(sizes, np.float64)
-    weight = n / n.sum()
-    x = (n / n[-1]) ** -EXPONENTS[:, None]  # (e, s)
-    x_mean, y_mean = x @ weight, accuracy @ weight
-    centred = (x - x_mean[:, None]) * weight
-    slope = -(centred @ accuracy.T) / np.sum(centred * x, axis=1)[:, None]  # (e, b)
-    b = np.maximum(slope, 0)
-    a = y_mean + b * x_mean[:, None]
-    through_one = (x * weight) @ (1 - accuracy).T / np.sum(x * x * weight, axis=1)[:, None]
-    a, b = np.where(a > 1, 1.0, a), np.where(a > 1, np.maximum(through_one, 0), b)
-    error = np.sum((accuracy - a[..., None] + b[..., None] * x[:, None, :]) ** 2 * weight, axis=2)
-    best, row = error.argmin(axis=0), np.arange(len(accuracy))
-    return a[best, row], b[best, row], EXPONENTS[best]
+    return float((1 - growth**-EXPONENT) / (1 - 1.5**-EXPONENT))
 
 
-def labels_for_gain(
-    labels: int, missing: Float[np.ndarray, " b"], exponent: Float[np.ndarray, " b"], gain: float = GAIN
-) -> Float[np.ndarray, " b"]:
-    """More labels until the curve a − missing·(n/labels)^−exponent has gained that much; inf = never.
+def labels_for_gain(labels: int, half_more: float, gain: float = GAIN) -> float:
+    """More labels until that much is gained, where half as many again gain `half_more`; inf = never.
 
-    >>> labels_for_gain(100, np.array([0.02, 0.005]), np.array([1.0, 1.0]))      # half of what is missing
-    array([100.,  inf])
+    >>> round(labels_for_gain(100, 0.01), 6), labels_for_gain(100, 0.001)
+    (50.0, inf)
     """
-    left = 1 - gain / np.maximum(missing, gain / 2)
-    growth = np.maximum(left, 1e-12) ** (-1 / exponent)
-    return np.where(left > 0, labels * (growth - 1), np.inf)
+    left = 1 - gain * (1 - 1.5**-EXPONENT) / max(half_more, 1e-12)
+    return labels * (left ** (-1 / EXPONENT) - 1) if left > 0 else float("inf")
 
 
-def forecast(
-    sizes: Int[np.ndarray, " s"],
-    correct: Bool[np.ndarray, "s m"],
-    *,
-    ahead: int | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Forecast:
-    """What more labels would bring, from models refit on nested parts of today's labels.
+def forecast(labels: int, classes: int, churn: float | None, *, ahead: int | None = None) -> Forecast:
+    """What more labels would bring, from how much the last third of today's labels changed.
 
-    Fits `saturating_fit` to accuracy over size and redraws the checks (Bayesian bootstrap, the same weights at
-    all sizes, so that the comparison stays paired). Each redraw holds two imagined checks, one that turns right
-    and one that turns wrong at a random size: a flat curve from 30 checks is no proof.
+    A model that lacks a third of its labels is where the project stood at two thirds of them. Half as many labels
+    again change guesses about as often as that third did, a little less; and of the changes a part is gain. How
+    much, `YIELD`, differs from project to project: that is the forecast's uncertainty.
 
-    Args:    sizes: ascending label counts, 40% to 100% of today's, at least 4 of them.
-             correct: whether each size's model is right on each check; never trained on that check.
+    Args:    churn: share of all images of which models that lack a third of the labels think otherwise, 0 to 1.
              ahead: labels of the next batches that a gain is asked of; default: half of today's, at least 50.
-    Returns: the forecast; an empty one ("too early to tell") from fewer than 30 checks or 4 sizes.
-    Source:  Rubin 1981, doi:10.1214/aos/1176345338; Agresti & Min 2005, doi:10.1002/sim.1781 (imagined pairs).
+    Returns: the forecast; an empty one ("too early to tell") from fewer than 10 labels per class.
+    Source:  the idea is that of Bloodgood & Vijay-Shanker 2009, arXiv:1409.5165, that predictions show what is still
+             being learned; the figures are ours, from curves in benchmarks/stopping.
+
+    >>> forecast(200, 4, 0.12).sentence
+    'about 60 more labels for +1 point (30 or more)'
     """
-    right = np.asarray(correct, bool)
-    if (
-        right.ndim != 2
-        or right.shape[0] != len(sizes)
-        or np.any(np.diff(sizes) <= 0)
-        or np.any(sizes[:1] < 1)
-    ):
-        raise BadArray(
-            f"{len(sizes)} sizes do not fit answers of shape {right.shape}. "
-            "Give ascending label counts and a row of answers for each."
-        )
-    s, m = right.shape
-    if m < CHECKS_TO_FORECAST or s < 4:
+    if churn is None or labels < LABELS_PER_CLASS * classes:
         return Forecast()
-    labels = int(sizes[-1])
+    if not 0 <= churn <= 1:
+        raise BadOption(f"a churn of {churn:g} is not possible. Give a share from 0 to 1.")
     steps = max(50, labels // 2) if ahead is None else ahead
-    accuracy = _redrawn(right, resamples, np.random.default_rng(seed))
-    _, missing, exponent = saturating_fit(sizes, accuracy)
-    gains = missing * (1 - (1 + steps / labels) ** -exponent)
-    needed = labels_for_gain(labels, missing, exponent)
-    low, middle, high = np.quantile(needed, [0.1, 0.5, 0.9], method="nearest")
+    low, middle, high = (labels_for_gain(labels, churn * max(0.0, YIELD.inv_cdf(p))) for p in (0.9, 0.5, 0.1))
+    needed = GAIN / max(churn * gained(1 + steps / labels), 1e-12)
     far = 10.0 * labels
-    return Forecast(
-        _labels(middle, far), _labels(low, far), _labels(high, far), float(np.mean(gains > GAIN)), steps
-    )
-
-
-def _redrawn(right: np.ndarray, resamples: int, rng: np.random.Generator) -> Float[np.ndarray, "b s"]:
-    s, m = right.shape
-    weight = rng.exponential(size=(resamples, m + 2))
-    turn = rng.integers(1, s, size=(2, resamples, 1))
-    better, worse = np.arange(s) >= turn[0], np.arange(s) < turn[1]
-    total = weight[:, :m] @ right.T + weight[:, [m]] * better + weight[:, [m + 1]] * worse
-    return total / weight.sum(axis=1, keepdims=True)
+    return Forecast(_labels(middle, far), _labels(low, far), _labels(high, far), 1 - YIELD.cdf(needed), steps)
 
 
 def _labels(count: float, far: float) -> int | None:
@@ -352,8 +306,8 @@ def advise(
 
     Args: rules: what `reasons` gave for the other arguments.
 
-    Settled predictions alone are no reason to stop while the forecast promises a
-    gain, nor while random checks are being gathered for one: predictions also settle on a slowly rising curve.
+    Settled predictions alone are no reason to stop while the forecast promises a gain, nor while it is too early for
+    one: predictions also settle on a slowly rising curve.
     """
     met = {reason.rule: reason.text for reason in rules if reason.met}
     for rule in ("pool", "budget", "target"):
@@ -370,16 +324,13 @@ def advise(
 
 def _settled(snapshots: Sequence[Snapshot], found: Forecast | None, target: float | None) -> Advice:
     chance = found.chance_of_gain if found else None
-    accuracy = snapshots[-1].accuracy
-    checks = accuracy.checks if accuracy else 0
-    if chance is not None and chance >= GO_ON_ABOVE:
-        return Advice(
-            "Keep labelling: the predictions have settled, but more labels may well bring another point.",
-            False,
-        )
-    if chance is None and 0 < checks < CHECKS_TO_FORECAST:
-        wait = f"{CHECKS_TO_FORECAST - checks} more random checks will tell whether more labels would help"
-        return Advice(f"Keep labelling: the predictions have settled, and {wait}.", False)
+    but = None
+    if chance is None:
+        but = "it is too early to tell whether more labels would help"
+    elif chance >= GO_ON_ABOVE:
+        but = "more labels may well bring another point"
+    if but:
+        return Advice(f"Keep labelling: the predictions have settled, but {but}.", False)
     return Advice(f"You can stop: {_stable_text(snapshots)}{_but(target)}.", True)
 
 

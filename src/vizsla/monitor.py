@@ -21,8 +21,8 @@ Z = 1.959963984540054
 CHECKS_TO_SHOW = 10
 """Random checks before an accuracy is shown as a percentage."""
 
-CHECKS_TO_FORECAST = 30
-"""Random checks before a forecast is made, and before checks become rarer."""
+CHECKS_AT_A_FIFTH = 30
+"""Random checks before they become rarer."""
 
 LABELS_AT_A_FIFTH = 150
 """Labels of which at most a fifth are random checks; of those that follow, a tenth."""
@@ -153,7 +153,7 @@ def audit_share(checks: int, labels: int) -> float:
     >>> audit_share(29, 120), audit_share(30, 130), audit_share(30, 150)
     (0.2, 0.0, 0.1)
     """
-    if checks < CHECKS_TO_FORECAST:
+    if checks < CHECKS_AT_A_FIFTH:
         return 0.2
     return 0.1 if labels >= LABELS_AT_A_FIFTH else 0.0
 

@@ -139,6 +139,8 @@ def rank(
     done = len(found.rows) + len(found.open)
     share = _share(audit, done, len(fitted.labels))
     wanted = math.ceil(share * min(len(batch.ids), 2000))  # no person labels more between two models
+    if share > audit:
+        wanted = min(wanted, monitor.CHECKS_AT_A_FIFTH - done)  # the next model may come late
     order, marks = monitor.interleave(batch.ids, found.waiting[:wanted], share, since=known.since_check)
     blind = _reserved(rows, len(fitted.labels)) if audit else set()
     top = np.argsort(-fitted.probs, axis=1, kind="stable")[:, :_SUGGESTED]
@@ -183,7 +185,7 @@ def _share(audit: float, done: int, labels: int) -> float:
     usual = monitor.audit_share(done, labels)
     if audit == 0 or (usual == 0 and audit < 0.2):
         return 0.0
-    return max(audit, usual) if done < monitor.CHECKS_TO_FORECAST else audit
+    return max(audit, usual) if done < monitor.CHECKS_AT_A_FIFTH else audit
 
 
 def cold(rows: Rows, known: Known, clusters: Int64[np.ndarray, " n"]) -> list[Ranked]:
@@ -226,35 +228,27 @@ def find_clusters(coordinates: Float[np.ndarray, "n r"], k: int, *, seed: int = 
     return number[found]
 
 
-def forecast(rows: Rows, fitted: Fitted, found: Checks, *, seed: int = 0) -> advice.Forecast:
-    """What more labels would bring, from heads on nested parts of today's labels, all asked the same checks."""
-    if (told := backtests(rows, fitted, found, seed=seed)) is None:
-        return advice.Forecast()
-    sizes, guesses = told
-    label_of = np.full(len(rows.ids), -1)
-    label_of[fitted.labelled] = fitted.labels
-    return advice.forecast(sizes, guesses[:, found.rows] == label_of[found.rows])
+def forecast(rows: Rows, fitted: Fitted, *, seed: int = 0) -> advice.Forecast:
+    """What more labels would bring, from how much the last third of today's labels changed."""
+    labels, classes = len(fitted.labels), len(fitted.bundle.classes)
+    early = labels < advice.LABELS_PER_CLASS * classes
+    return advice.forecast(labels, classes, None if early else churn(rows, fitted, seed=seed))
 
 
-def backtests(
-    rows: Rows, fitted: Fitted, found: Checks, *, seed: int = 0
-) -> tuple[Int64[np.ndarray, " s"], Int64[np.ndarray, "s n"]] | None:
-    """What heads on nested parts of today's labels say of every row, and the sizes of these parts.
+def churn(rows: Rows, fitted: Fitted, *, seed: int = 0) -> float:
+    """Share of all images of which a head thinks otherwise that lacks a third of the labels, 0 to 1.
 
-    The labels of the checks themselves are left out of every part. None where there are too few of either.
+    The mean of six heads: twice, each third is left out in turn, so that every label is missed equally often.
     """
-    trained = np.setdiff1d(fitted.labelled, found.rows)
-    if len(found.rows) < monitor.CHECKS_TO_FORECAST or len(trained) < 2 * len(fitted.bundle.classes):
-        return None
-    label_of = np.full(len(rows.ids), -1)
-    label_of[fitted.labelled] = fitted.labels
-    order = np.random.default_rng(seed).permutation(trained)
-    sizes = np.unique(np.round(np.linspace(0.4, 1.0, 7) * len(order)).astype(int))
-    guesses = []
-    for size in sizes:
-        head = _head(rows.coordinates[order[:size]], label_of[order[:size]], len(fitted.bundle.classes))
-        guesses.append(head.predict(rows.coordinates).argmax(axis=1))
-    return sizes, np.array(guesses)
+    points, c = rows.coordinates[fitted.labelled], len(fitted.bundle.classes)
+    now = _head(points, fitted.labels, c).predict(rows.coordinates).argmax(axis=1)
+    rng, changed = np.random.default_rng(seed), []
+    for _ in range(2):
+        third = rng.permutation(len(points)) % 3
+        for left_out in range(3):
+            head = _head(points[third != left_out], fitted.labels[third != left_out], c)
+            changed.append(np.mean(head.predict(rows.coordinates).argmax(axis=1) != now))
+    return float(np.mean(changed))
 
 
 def confusion(fitted: Fitted) -> dict[str, object]:

@@ -206,7 +206,7 @@ class Trainer:
             "kappa": agreed,
             "predicted_classes": len(np.unique(now)),
             "temperature": fitted.bundle.temperature,
-            "forecast": asdict(forecast(rows, fitted, found)),
+            "forecast": asdict(forecast(rows, fitted)),
             "pool": rows.digest,
             "classes": answers.used,
             "label_id": answers.newest,
