@@ -37,7 +37,7 @@ def main() -> None:
     options.add_argument(
         "images", nargs="+", metavar="NAME=FOLDER", help="class folders, e.g. dogs=dogs/train"
     )
-    options.add_argument("--projects", type=int, default=80, help="of each data set")
+    options.add_argument("--projects", type=int, default=70, help="of each data set")
     options.add_argument("--first", type=int, default=0, help="number, and seed, of the first")
     options.add_argument("--out", type=Path, default=Path("out/stopping"))
     chosen = options.parse_args()

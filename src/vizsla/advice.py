@@ -16,11 +16,17 @@ from vizsla.monitor import CHECKS_TO_SHOW, Accuracy
 GAIN = 0.01
 """The one point of accuracy that a forecast is about."""
 
-YIELD = NormalDist(0.15, 0.11)
-"""Points of accuracy that half as many labels again bring, per point of `churn`; see benchmarks/stopping."""
+RETURN = 0.15
+"""Points of accuracy that half as many labels again bring, per point of churn, in the mean of many projects …"""
+
+SPREAD = 0.15
+"""… and the standard deviation about it. Both were fitted to projects that benchmarks/stopping does not report."""
 
 EXPONENT = 0.5
 """How learning curves approach their end: the error that can be cured falls with labels to the power of minus this."""
+
+EIGHT_IN_TEN = 1.2815515655446004
+"""Normal quantile of an 80% interval."""
 
 LABELS_PER_CLASS = 10
 """Labels for each class before a forecast is made."""
@@ -81,50 +87,76 @@ def _about(count: int) -> int:
     return step * round(count / step)
 
 
-def gained(growth: float) -> float:
-    """What a curve a − b·n^−`EXPONENT` gains while labels grow so many times, in units of the gain from half more.
+def clock(growth: float) -> float:
+    """How far a learning curve gets while labels grow so many times; half as many again = 1, at most 5.45.
 
-    >>> round(gained(1.5), 6), round(gained(2.25), 2)      # 1 − 1/1.5 over 1 − 1/√1.5
+    >>> round(clock(1.5), 6), round(clock(2.25), 2)      # 1 − 1/1.5 over 1 − 1/√1.5
     (1.0, 1.82)
     """
     return float((1 - growth**-EXPONENT) / (1 - 1.5**-EXPONENT))
 
 
-def labels_for_gain(labels: int, half_more: float, gain: float = GAIN) -> float:
-    """More labels until that much is gained, where half as many again gain `half_more`; inf = never.
+def growth(clock: float) -> float:
+    """The inverse of `clock`: how many times labels must grow; inf = no number of labels gets so far.
 
-    >>> round(labels_for_gain(100, 0.01), 6), labels_for_gain(100, 0.001)
-    (50.0, inf)
+    >>> round(growth(1.0), 6), growth(6.0)
+    (1.5, inf)
     """
-    left = 1 - gain * (1 - 1.5**-EXPONENT) / max(half_more, 1e-12)
-    return labels * (left ** (-1 / EXPONENT) - 1) if left > 0 else float("inf")
+    left = 1 - clock * (1 - 1.5**-EXPONENT)
+    return float(left ** (-1 / EXPONENT)) if left > 0 else float("inf")
+
+
+def chance_of_gain(churn: float, growth: float, gain: float = GAIN) -> float:
+    """Probability that accuracy gains more than that while labels grow so many times.
+
+    Accuracy drifts upwards with `clock`, `RETURN` · churn per tick, and strays from that, `SPREAD` · churn per √tick.
+
+    >>> chance_of_gain(GAIN / RETURN, 1.5), chance_of_gain(0.0, 1.5)      # a point is what is to be expected
+    (0.5, 0.0)
+    """
+    ticks = clock(growth)
+    if churn == 0 or ticks == 0:
+        return 0.0
+    return 1 - NormalDist(RETURN * ticks, SPREAD * ticks**0.5).cdf(gain / churn)
+
+
+def growth_for_gain(churn: float, z: float, gain: float = GAIN) -> float:
+    """How many times labels grow until `chance_of_gain` is that of a normal variable below z; inf = never.
+
+    >>> round(growth_for_gain(GAIN / RETURN, 0.0), 6), growth_for_gain(0.0, 0.0)
+    (1.5, inf)
+    """
+    if churn == 0:
+        return float("inf")
+    root = (z * SPREAD + (z**2 * SPREAD**2 + 4 * RETURN * gain / churn) ** 0.5) / (2 * RETURN)
+    return growth(root**2)
 
 
 def forecast(labels: int, classes: int, churn: float | None, *, ahead: int | None = None) -> Forecast:
     """What more labels would bring, from how much the last third of today's labels changed.
 
-    A model that lacks a third of its labels is where the project stood at two thirds of them. Half as many labels
-    again change guesses about as often as that third did, a little less; and of the changes a part is gain. How
-    much, `YIELD`, differs from project to project: that is the forecast's uncertainty.
+    A model that lacks a third of its labels stands where the project stood at two thirds of them. Half as many labels
+    again will change guesses much as that third did, and of the changes a part is gain.
 
     Args:    churn: share of all images of which models that lack a third of the labels think otherwise, 0 to 1.
              ahead: labels of the next batches that a gain is asked of; default: half of today's, at least 50.
     Returns: the forecast; an empty one ("too early to tell") from fewer than 10 labels per class.
-    Source:  the idea is that of Bloodgood & Vijay-Shanker 2009, arXiv:1409.5165, that predictions show what is still
-             being learned; the figures are ours, from curves in benchmarks/stopping.
+    Source:  that predictions show what is still being learned is Bloodgood & Vijay-Shanker 2009, arXiv:1409.5165;
+             how much is measured, see docs/design/0011.
 
     >>> forecast(200, 4, 0.12).sentence
-    'about 60 more labels for +1 point (30 or more)'
+    'about 50 more labels for +1 point (9–550)'
     """
     if churn is None or labels < LABELS_PER_CLASS * classes:
         return Forecast()
     if not 0 <= churn <= 1:
         raise BadOption(f"a churn of {churn:g} is not possible. Give a share from 0 to 1.")
     steps = max(50, labels // 2) if ahead is None else ahead
-    low, middle, high = (labels_for_gain(labels, churn * max(0.0, YIELD.inv_cdf(p))) for p in (0.9, 0.5, 0.1))
-    needed = GAIN / max(churn * gained(1 + steps / labels), 1e-12)
-    far = 10.0 * labels
-    return Forecast(_labels(middle, far), _labels(low, far), _labels(high, far), 1 - YIELD.cdf(needed), steps)
+    middle, low, high = (
+        _labels(labels * (growth_for_gain(churn, z) - 1), 10 * labels)
+        for z in (0.0, -EIGHT_IN_TEN, EIGHT_IN_TEN)
+    )
+    return Forecast(middle, low, high, chance_of_gain(churn, 1 + steps / labels), steps)
 
 
 def _labels(count: float, far: float) -> int | None:
