@@ -63,8 +63,8 @@ def judged(project: dict[str, Any]) -> dict[str, Any]:
     past: list[Snapshot] = []
     stop, why, told = len(models) - 1, "pool", []
     for at, model in enumerate(models[:-1]):
-        past.append(snapshot(model))
-        found = forecast(model["labels"], project["classes"], model["churn"])
+        found = forecast(model["labels"], project["classes"], model["last_gain"])
+        past.append(snapshot(model, found))
         rules = reasons(
             past,
             found,
@@ -93,9 +93,10 @@ def judged(project: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def snapshot(model: dict[str, Any]) -> Snapshot:
-    found = Accuracy(**model["measured"]) if model["measured"] else None
-    return Snapshot(model["labels"], found, model["kappa"], model["predicted_classes"])
+def snapshot(model: dict[str, Any], found: Forecast) -> Snapshot:
+    measured = Accuracy(**model["measured"]) if model["measured"] else None
+    seen = model["kappa"], model["predicted_classes"], found.chance_of_gain
+    return Snapshot(model["labels"], measured, *seen)
 
 
 def compared(found: Forecast, true: Curve, at: int) -> dict[str, Any]:

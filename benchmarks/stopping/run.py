@@ -21,10 +21,10 @@ from simulated import Catalogue, Images, accuracy, catalogue, labelled, read
 
 from vizsla import advice
 from vizsla.training.fit import accuracy as measured
-from vizsla.training.fit import churn
+from vizsla.training.fit import last_gain
 
 CLASSES = (2, 3, 4, 5, 7)
-IMAGES = (60, 130)
+IMAGES = (80, 130)
 """Least and most images per class of a catalogue, uniform in the logarithm."""
 STRATEGIES = ("margin",) * 6 + ("random",) * 3 + ("entropy",) * 2 + ("least_confidence",) * 2 + ("auto",)
 """Drawn from; auto seldom because it takes ten times as long here."""
@@ -78,6 +78,7 @@ def watched(of: Catalogue, strategy: str, seed: int) -> list[dict[str, Any]]:
         agreed = advice.kappa(before, now) if due else None
         past.append(advice.Snapshot(model.labels, found, agreed, len(np.unique(now))))
         before = now
+        early = model.labels < advice.LABELS_PER_CLASS * len(of.classes)
         seen.append(
             {
                 "labels": model.labels,
@@ -86,7 +87,7 @@ def watched(of: Catalogue, strategy: str, seed: int) -> list[dict[str, Any]]:
                 "measured": asdict(found) if found else None,
                 "kappa": agreed,
                 "predicted_classes": past[-1].predicted_classes,
-                "churn": churn(of.rows, model.fitted) if model.labels >= 2 * len(of.classes) else None,
+                "last_gain": None if early else last_gain(of.rows, model.fitted),
             }
         )
     return seen

@@ -16,14 +16,11 @@ from vizsla.monitor import CHECKS_TO_SHOW, Accuracy
 GAIN = 0.01
 """The one point of accuracy that a forecast is about."""
 
-RETURN = 0.15
-"""Points of accuracy that half as many labels again bring, per point of churn, in the mean of many projects …"""
+RETURN = 2 / 3
+"""What half as many labels again bring, as a share of what the last third brought: error falls with 1/labels."""
 
-SPREAD = 0.15
-"""… and the standard deviation about it. Both were fitted to projects that benchmarks/stopping does not report."""
-
-EXPONENT = 0.5
-"""How learning curves approach their end: the error that can be cured falls with labels to the power of minus this."""
+SPREAD = 0.6
+"""Standard deviation of that share; fitted to projects that benchmarks/stopping does not report."""
 
 EIGHT_IN_TEN = 1.2815515655446004
 """Normal quantile of an 80% interval."""
@@ -37,7 +34,7 @@ GROWTH = 1.05
 STOP_BELOW = 0.1
 """Chance of a further point below which labelling may stop."""
 
-GO_ON_ABOVE = 0.3
+GO_ON_ABOVE = 0.2
 """Chance of a further point above which settled predictions are no reason to stop."""
 
 
@@ -88,75 +85,78 @@ def _about(count: int) -> int:
 
 
 def clock(growth: float) -> float:
-    """How far a learning curve gets while labels grow so many times; half as many again = 1, at most 5.45.
+    """How far a learning curve gets while labels grow so many times: 3·(1 − 1/growth); half as many again = 1.
 
-    >>> round(clock(1.5), 6), round(clock(2.25), 2)      # 1 − 1/1.5 over 1 − 1/√1.5
-    (1.0, 1.82)
+    What a model lacks for want of labels falls with their number, as the variance of its boundary does.
+
+    >>> round(clock(1.5), 6), clock(2.0)
+    (1.0, 1.5)
     """
-    return float((1 - growth**-EXPONENT) / (1 - 1.5**-EXPONENT))
+    return 3 * (1 - 1 / growth)
 
 
 def growth(clock: float) -> float:
     """The inverse of `clock`: how many times labels must grow; inf = no number of labels gets so far.
 
-    >>> round(growth(1.0), 6), growth(6.0)
+    >>> round(growth(1.0), 6), growth(3.0)
     (1.5, inf)
     """
-    left = 1 - clock * (1 - 1.5**-EXPONENT)
-    return float(left ** (-1 / EXPONENT)) if left > 0 else float("inf")
+    return 1 / (1 - clock / 3) if clock < 3 else float("inf")
 
 
-def chance_of_gain(churn: float, growth: float, gain: float = GAIN) -> float:
+def chance_of_gain(last: float, growth: float, gain: float = GAIN) -> float:
     """Probability that accuracy gains more than that while labels grow so many times.
 
-    Accuracy drifts upwards with `clock`, `RETURN` · churn per tick, and strays from that, `SPREAD` · churn per √tick.
+    Accuracy drifts upwards with `clock`, `RETURN` · last per tick, and strays from that by `SPREAD` · last per √tick.
 
-    >>> chance_of_gain(GAIN / RETURN, 1.5), chance_of_gain(0.0, 1.5)      # a point is what is to be expected
+    Args: last: what the last third of the labels brought, 0 to 1.
+
+    >>> round(chance_of_gain(0.015, 1.5), 6), chance_of_gain(0.0, 1.5)      # 2/3 of it is a point
     (0.5, 0.0)
     """
     ticks = clock(growth)
-    if churn == 0 or ticks == 0:
+    if last == 0 or ticks == 0:
         return 0.0
-    return 1 - NormalDist(RETURN * ticks, SPREAD * ticks**0.5).cdf(gain / churn)
+    return 1 - NormalDist(RETURN * ticks, SPREAD * ticks**0.5).cdf(gain / last)
 
 
-def growth_for_gain(churn: float, z: float, gain: float = GAIN) -> float:
+def growth_for_gain(last: float, z: float, gain: float = GAIN) -> float:
     """How many times labels grow until `chance_of_gain` is that of a normal variable below z; inf = never.
 
-    >>> round(growth_for_gain(GAIN / RETURN, 0.0), 6), growth_for_gain(0.0, 0.0)
+    >>> round(growth_for_gain(0.015, 0.0), 6), growth_for_gain(0.0, 0.0)
     (1.5, inf)
     """
-    if churn == 0:
+    if last == 0:
         return float("inf")
-    root = (z * SPREAD + (z**2 * SPREAD**2 + 4 * RETURN * gain / churn) ** 0.5) / (2 * RETURN)
+    root = (z * SPREAD + (z**2 * SPREAD**2 + 4 * RETURN * gain / last) ** 0.5) / (2 * RETURN)
     return growth(root**2)
 
 
-def forecast(labels: int, classes: int, churn: float | None, *, ahead: int | None = None) -> Forecast:
-    """What more labels would bring, from how much the last third of today's labels changed.
+def forecast(labels: int, classes: int, last: float | None, *, ahead: int | None = None) -> Forecast:
+    """What more labels would bring, from what the last third of today's labels brought.
 
-    A model that lacks a third of its labels stands where the project stood at two thirds of them. Half as many labels
-    again will change guesses much as that third did, and of the changes a part is gain.
+    A model that lacks a third of its labels stands where the project stood at two thirds of them. What it lacks falls
+    with the number of labels, so half as many again bring two thirds of what that third brought, and all labels to
+    come three times as much.
 
-    Args:    churn: share of all images of which models that lack a third of the labels think otherwise, 0 to 1.
+    Args:    last: accuracy that the last third brought, 0 to 1; None where it is not known.
              ahead: labels of the next batches that a gain is asked of; default: half of today's, at least 50.
     Returns: the forecast; an empty one ("too early to tell") from fewer than 10 labels per class.
-    Source:  that predictions show what is still being learned is Bloodgood & Vijay-Shanker 2009, arXiv:1409.5165;
-             how much is measured, see docs/design/0011.
+    Source:  ours; see docs/design/0011 and benchmarks/stopping.
 
-    >>> forecast(200, 4, 0.12).sentence
-    'about 50 more labels for +1 point (9–550)'
+    >>> forecast(200, 4, 0.03).sentence
+    'about 40 more labels for +1 point (8–570)'
     """
-    if churn is None or labels < LABELS_PER_CLASS * classes:
+    if last is None or labels < LABELS_PER_CLASS * classes:
         return Forecast()
-    if not 0 <= churn <= 1:
-        raise BadOption(f"a churn of {churn:g} is not possible. Give a share from 0 to 1.")
+    if not 0 <= last <= 1:
+        raise BadOption(f"a last gain of {last:g} is not possible. Give a share from 0 to 1.")
     steps = max(50, labels // 2) if ahead is None else ahead
     middle, low, high = (
-        _labels(labels * (growth_for_gain(churn, z) - 1), 10 * labels)
+        _labels(labels * (growth_for_gain(last, z) - 1), 10 * labels)
         for z in (0.0, -EIGHT_IN_TEN, EIGHT_IN_TEN)
     )
-    return Forecast(middle, low, high, chance_of_gain(churn, 1 + steps / labels), steps)
+    return Forecast(middle, low, high, chance_of_gain(last, 1 + steps / labels), steps)
 
 
 def _labels(count: float, far: float) -> int | None:
@@ -195,6 +195,8 @@ class Snapshot:
     """`kappa` with the last model compared, on a fixed set of images; None where none was due."""
     predicted_classes: int = 2
     """How many classes it predicts on that set; one class says nothing about settling."""
+    chance_of_gain: float | None = None
+    """Of its `Forecast`."""
 
 
 def comparison_due(snapshots: Sequence[Snapshot], labels: int) -> bool:
@@ -258,9 +260,13 @@ def pool_exhausted(unlabelled: int) -> bool:
     return unlabelled <= 0
 
 
-def no_gain_ahead(found: Forecast | None) -> bool:
-    """Whether the chance that the next batches bring another point is below .1."""
-    return found is not None and found.chance_of_gain is not None and found.chance_of_gain < STOP_BELOW
+def no_gain_ahead(snapshots: Sequence[Snapshot]) -> bool:
+    """Whether two models in a row saw a chance below .1 that the next batches bring another point.
+
+    One alone may be luck: it is looked at after every model.
+    """
+    last = [past.chance_of_gain for past in snapshots[-2:]]
+    return len(last) == 2 and all(chance is not None and chance < STOP_BELOW for chance in last)
 
 
 Rule = Literal["pool", "budget", "target", "forecast", "stable"]
@@ -301,7 +307,7 @@ def reasons(
         Reason("pool", labels > 0 and pool_exhausted(unlabelled), _pool_text(unlabelled)),
         Reason("budget", budget_spent(labels, budget), _budget_text(labels, budget)),
         Reason("target", target_reached(snapshots, target), _target_text(snapshots, target)),
-        Reason("forecast", no_gain_ahead(found), (found or Forecast()).sentence),
+        Reason("forecast", no_gain_ahead(snapshots), (found or Forecast()).sentence),
         Reason("stable", stable_predictions(snapshots), _stable_text(snapshots)),
     ]
 

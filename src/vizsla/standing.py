@@ -80,6 +80,7 @@ def snapshots(models: Sequence[Model]) -> list[Snapshot]:
             accuracy_of(model),
             model.metrics.get("kappa"),
             model.metrics.get("predicted_classes", 2),
+            (model.metrics.get("forecast") or {}).get("chance_of_gain"),
         )
         for model in models
         if model.state == "ready"
