@@ -73,7 +73,7 @@ def judged(project: dict[str, Any]) -> dict[str, Any]:
             unlabelled=models[-1]["labels"] - model["labels"],
             labels=model["labels"],
         )
-        said = advise(rules, past, found, None)
+        said = advise(rules, found, None)
         if said is not None and said.stop and stop == len(models) - 1:
             stop, why = at, next(rule.rule for rule in rules if rule.met)
         if model["labels"] > 10 * project["classes"]:

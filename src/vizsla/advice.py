@@ -34,8 +34,8 @@ GROWTH = 1.05
 STOP_BELOW = 0.1
 """Chance of a further point below which labelling may stop."""
 
-GO_ON_ABOVE = 0.2
-"""Chance of a further point above which settled predictions are no reason to stop."""
+STOP_AFTER = 4
+"""Models in a row that must see no more than that: labels have grown by a third meanwhile."""
 
 
 # What more labels would bring ---------------------------------------------------------------------------
@@ -261,12 +261,12 @@ def pool_exhausted(unlabelled: int) -> bool:
 
 
 def no_gain_ahead(snapshots: Sequence[Snapshot]) -> bool:
-    """Whether two models in a row saw a chance below .1 that the next batches bring another point.
+    """Whether four models in a row saw a chance below .1 that the next batches bring another point.
 
     One alone may be luck: it is looked at after every model.
     """
-    last = [past.chance_of_gain for past in snapshots[-2:]]
-    return len(last) == 2 and all(chance is not None and chance < STOP_BELOW for chance in last)
+    last = [past.chance_of_gain for past in snapshots[-STOP_AFTER:]]
+    return len(last) == STOP_AFTER and all(chance is not None and chance < STOP_BELOW for chance in last)
 
 
 Rule = Literal["pool", "budget", "target", "forecast", "stable"]
@@ -337,15 +337,12 @@ def _stable_text(snapshots: Sequence[Snapshot]) -> str:
     return "the predictions still change from model to model"
 
 
-def advise(
-    rules: Sequence[Reason], snapshots: Sequence[Snapshot], found: Forecast | None, target: float | None
-) -> Advice | None:
+def advise(rules: Sequence[Reason], found: Forecast | None, target: float | None) -> Advice | None:
     """Whether to stop, in one sentence with its reason; None while there is nothing to say.
 
     Args: rules: what `reasons` gave for the other arguments.
 
-    Settled predictions alone are no reason to stop while the forecast promises a gain, nor while it is too early for
-    one: predictions also settle on a slowly rising curve.
+    Settled predictions alone are no reason to stop: they also settle on a slowly rising curve.
     """
     met = {reason.rule: reason.text for reason in rules if reason.met}
     for rule in ("pool", "budget", "target"):
@@ -354,22 +351,21 @@ def advise(
     if "forecast" in met:
         return Advice(f"You can stop: {met['forecast']}{_but(target)}.", stop=True)
     if "stable" in met:
-        return _settled(snapshots, found, target)
+        return _settled(found)
     if found is not None and found.labels_for_one_point is not None:
         return Advice(f"Keep labelling: {found.sentence}.", stop=False)
     return None
 
 
-def _settled(snapshots: Sequence[Snapshot], found: Forecast | None, target: float | None) -> Advice:
+def _settled(found: Forecast | None) -> Advice:
     chance = found.chance_of_gain if found else None
-    but = None
     if chance is None:
-        but = "it is too early to tell whether more labels would help"
-    elif chance >= GO_ON_ABOVE:
-        but = "more labels may well bring another point"
-    if but:
-        return Advice(f"Keep labelling: the predictions have settled, but {but}.", False)
-    return Advice(f"You can stop: {_stable_text(snapshots)}{_but(target)}.", True)
+        but = "but it is too early to tell whether more labels would help"
+    elif chance >= STOP_BELOW:
+        but = "but more labels may well bring another point"
+    else:
+        but = "and the next models will tell whether more labels would help"
+    return Advice(f"Keep labelling: the predictions have settled, {but}.", False)
 
 
 def _but(target: float | None) -> str:

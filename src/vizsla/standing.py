@@ -67,7 +67,7 @@ def standing(project: Project) -> Standing:
         accuracy=measured if measured and measured.checks >= monitor.CHECKS_TO_SHOW else None,
         checks=measured.checks if measured else 0,
         labels_to_next=max(0, needed - news(store, last)),
-        advice=advise(rules, past, outlook, settings.target) if begun else None,
+        advice=advise(rules, outlook, settings.target) if begun else None,
         reasons=tuple(rules),
     )
 
