@@ -62,7 +62,7 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
                 type=click.Choice(["none", "folders"]),
                 help="folders: class folders are labels already; none: every image counts as unlabelled.",
             ),
-            click.option("--strategy", metavar="NAME", help="Query strategy; default: margin."),
+            click.option("--strategy", metavar="NAME", help="Query strategy; default: auto."),
             click.option(
                 "--backbone",
                 metavar="NAME",
