@@ -2,8 +2,8 @@
 
     python benchmarks/labels/run.py dogs=TRAIN:TEST cifar10=TRAIN:TEST digits=TRAIN
 
-Each cell is one `vizsla.compare`, saved to results/ as one JSON file whose name says its conditions; cells that are there
-are not run again, and a cell that was cut off goes on (its runs lie under --work). report.py makes tables and plots.
+Each cell is one `vizsla.compare`, saved to results/ as one JSON file whose name says its conditions. Cells that are
+there are not run again, and one that was cut off goes on (its runs lie under --work). report.py makes the tables.
 """
 
 from __future__ import annotations
