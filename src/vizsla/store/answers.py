@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, func, insert, select, update
 
 from vizsla.errors import BadOption, UnknownName
 from vizsla.store import classes as naming
@@ -22,6 +22,9 @@ from vizsla.store.schema import annotators, images, labels, leases
 
 _CHUNK = 500
 _ANSWERS = ("labelled", "skipped", "flagged")
+
+ABSTAINED = and_(labels.c.status == "skipped", labels.c.source == "relabel")
+"""Asked again, someone cannot tell: that is kept, but what stood before stands."""
 
 
 def give(
@@ -43,7 +46,8 @@ def give(
         before = lock(conn, [answer.image_id for answer in fresh])
         rows = append_answers(conn, _rows(conn, annotator_id, fresh, before, now, batch))
         known |= {row["key"]: Saved(row["id"], row["saved"], True) for row in rows}
-    queue.renew(conn, annotator_id, now, until)
+    relabel = {row["source"] == "relabel" for row in rows} if fresh else {None}
+    queue.renew(conn, annotator_id, now, until, relabel=relabel.pop() if len(relabel) == 1 else None)
     return [known[answer.key] for answer in answers]
 
 
@@ -144,7 +148,8 @@ def append(conn: Connection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]
 def append_answers(conn: Connection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Write answers, make them stand and end the leases of their images."""
     done = append(conn, rows)
-    stand(conn, {row["image_id"]: (row["status"], row["class_id"], row["id"]) for row in done})
+    standing = [row for row in done if not (row["status"] == "skipped" and row["source"] == "relabel")]
+    stand(conn, {row["image_id"]: (row["status"], row["class_id"], row["id"]) for row in standing})
     for chunk in batched((row["image_id"] for row in done), _CHUNK):
         conn.execute(delete(leases).where(leases.c.image_id.in_(chunk)))
     return done
@@ -152,6 +157,8 @@ def append_answers(conn: Connection, rows: list[dict[str, Any]]) -> list[dict[st
 
 def stand(conn: Connection, standing: dict[int, tuple[str, int | None, int | None]]) -> None:
     """Set the status, class and label that stand for images."""
+    if not standing:
+        return
     values = [
         {"image": image_id, "now": status, "as": class_id, "by": label_id}
         for image_id, (status, class_id, label_id) in standing.items()
