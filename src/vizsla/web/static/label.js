@@ -6,7 +6,7 @@ import { Classes } from './classes.js'
 import { Drawer, said } from './drawer.js'
 import { Picture } from './picture.js'
 import { classOf, useTabKeys } from './commands.js'
-import { counted, percent } from './format.js'
+import { count, counted, percent } from './format.js'
 import { printed } from './keys.js'
 import { toast } from './state.js'
 
@@ -107,8 +107,8 @@ function Reason({ slide, state, guess, acts, session }) {
   if (state.relabelling) {
     const left = state.project?.suspects ?? 0
     return html`<div class="reason">
-      <p><span data-testid="reason">${slide?.item.reason ?? ''}</span> ${' '}
-        ${slide && left > 1 && html`<span data-testid="suspects-left">${counted(left, 'image')} left.</span>`}</p>
+      <p><span data-testid="reason">${slide?.item.reason ?? ''}</span>
+        ${slide && left > 1 && html`<span class="quiet"> · ${count(left)} left</span>`}</p>
       <button type="button" data-testid="relabel-end" onClick=${() => session.relabel(false)}>Back to new images</button>
     </div>`
   }

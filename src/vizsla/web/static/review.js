@@ -102,8 +102,8 @@ export function ReviewTab({ store, session, keys }) {
       html`<p class="again">
         <button type="button" class="main" data-testid="relabel" onClick=${() => session.relabel(true)}>
           Ask again: ${counted(project.suspects, 'image')}</button>
-        <span class="quiet">Shows each image once more on the Label tab, without the label it has: a second opinion.
-          The same answer confirms a label; another one replaces it and is listed under Disagreements.</span>
+        <span class="quiet">A second opinion: each image once more, without its label. The same answer confirms it;
+          another one replaces it and is listed under Disagreements.</span>
       </p>`}
       ${findings?.length === 0 &&
       html`<p class="nothing quiet" role="status">${KINDS.find(([name]) => name === kind)?.[2]}</p>`}
