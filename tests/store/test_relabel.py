@@ -109,6 +109,16 @@ def test_a_second_answer_of_the_same_person_is_a_disagreement_until_that_person_
     assert store.confirmed() == {c}
 
 
+def test_an_answer_that_names_no_lease_is_one_of_review_where_the_label_is_in_sight(
+    store: Store, five: list[int]
+) -> None:
+    ada, c = store.annotator("ada").id, five[2]
+    assert asked(store, ada, 1) == [c]
+    store.label(ada, Answer(c, "dog"))
+    assert store.labels(limit=1)[0].source == "al"
+    assert store.disagreements() == [], "a correction"
+
+
 def test_who_cannot_tell_leaves_what_stood_and_is_not_asked_once_more(store: Store, five: list[int]) -> None:
     a, _, c, d, _ = five
     bob = store.annotator("bob").id

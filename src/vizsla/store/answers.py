@@ -41,13 +41,14 @@ def give(
         batch: what marks answers to be undone together; None for one that stands alone.
     """
     known = _acknowledged(conn, [answer.key for answer in answers])
+    rows: list[dict[str, Any]] = []
     fresh = list({answer.key: answer for answer in answers if answer.key not in known}.values())
     if fresh:
         before = lock(conn, [answer.image_id for answer in fresh])
         rows = append_answers(conn, _rows(conn, annotator_id, fresh, before, now, batch))
         known |= {row["key"]: Saved(row["id"], row["saved"], True) for row in rows}
-    relabel = {row["source"] == "relabel" for row in rows} if fresh else {None}
-    queue.renew(conn, annotator_id, now, until, relabel=relabel.pop() if len(relabel) == 1 else None)
+    again = {row["source"] == "relabel" for row in rows}
+    queue.renew(conn, annotator_id, now, until, relabel=again.pop() if len(again) == 1 else None)
     return [known[answer.key] for answer in answers]
 
 
@@ -124,8 +125,14 @@ def checked(answer: Answer) -> str | None:
 
 
 def _is_of(lease: Row[Any], answer: Answer, batch: UUID | None) -> bool:
-    """Whether the answer is to what was leased; one of a batch must say so, for it may come from a grid."""
-    return answer.lease_id == lease.lease_id or (answer.lease_id is None and batch is None)
+    """Whether the answer is to what was leased.
+
+    One of a batch must say so, for it may come from a grid; and one to an image asked again, for it may come from
+    Review, where the label that stands is in sight.
+    """
+    if answer.lease_id is not None or batch is not None:
+        return bool(answer.lease_id == lease.lease_id)
+    return lease.source != "relabel" or lease.reason == queue.UNDONE or answer.status == "skipped"
 
 
 def _leases(conn: Connection, annotator_id: int, image_ids: list[int]) -> dict[int, Row[Any]]:

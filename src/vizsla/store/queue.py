@@ -45,6 +45,8 @@ REVIEW = "review"
 
 _AGAIN = "random check, skipped before"
 _RELABEL = "relabel"
+UNDONE = "undone"
+"""Why an image is leased whose answer was taken back."""
 _SECOND = "asked again: what do you see?"
 
 _FREE = (images.c.state == "present", images.c.status == "unlabelled", images.c.class_id.is_(None))
@@ -353,7 +355,7 @@ def hand_back(
             "turn": turn,
             "rank": place,
             "source": row.source if row.source in ("al", "random", "audit", _RELABEL) else "al",
-            "reason": "undone",
+            "reason": UNDONE,
             "suggestion": row.suggestion,
             "model_version": row.model_version,
         }
