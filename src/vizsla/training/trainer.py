@@ -24,6 +24,7 @@ from vizsla.project import ANSWERED, CATALOGUE, REQUEST, Project
 from vizsla.standing import labels_needed, news, snapshots
 from vizsla.store import Model, Pulse
 from vizsla.store.overview import TRAINING
+from vizsla.store.queue import REVIEW
 from vizsla.training import review
 from vizsla.training.bundle import Bundle
 from vizsla.training.due import Moment, is_due
@@ -238,7 +239,7 @@ class Trainer:
             "errors": review.label_errors(fitted, rows, answers),
             "duplicates": review.near_duplicates(rows, answers),
         }
-        self.store.set_setting("review", {"version": model.version, "label_id": answers.newest, **found})
+        self.store.set_setting(REVIEW, {"version": model.version, "label_id": answers.newest, **found})
         self.store.set_setting("confusion", confusion(fitted) | {"version": model.version})
 
     def _clustered(self, rows: Rows) -> Int64[np.ndarray, " n"]:
