@@ -129,6 +129,14 @@ def test_held_out_the_distilled_head_knows_nothing_of_a_label_and_all_of_what_ot
         )
 
 
+def test_a_pool_of_which_every_image_is_labelled_still_has_its_linear_head_and_held_out_probabilities():
+    rows, labels = rings(60)
+    everything = np.arange(60)
+    found = blend(rows, neighbour_graph(torch.from_numpy(rows)), everything, labels, 2)
+    assert right(distilled(rows, found, everything, labels).predict(rows), labels) > 0.8
+    assert right(distilled_out_of_fold(rows, found, everything, labels), labels) > 0.7
+
+
 def test_a_pool_of_near_duplicates_does_not_make_the_graph_look_wiser_than_it_is():
     """What a row was told comes back to it from its copies: heard as evidence, it would win the graph all trust."""
     rng = np.random.default_rng(0)

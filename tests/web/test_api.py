@@ -234,7 +234,7 @@ def test_the_grid_shows_what_the_model_thinks_and_no_random_check(client, projec
     while trainer.step():
         pass
     clusters = client.get("/api/grid?by=cluster").json()
-    assert sum(one["count"] for one in clusters["groups"]) == 60
+    assert sum(one["count"] for one in clusters["groups"]) == 48  # a fifth of the queue are checks
     for item in queue(client, 30):
         client.post("/api/labels", json=answer(item, item["file_name"][4:-4]))
         trainer.step()

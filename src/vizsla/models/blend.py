@@ -79,9 +79,13 @@ def blend(
 
 def propagate(voices: Hearing) -> tuple[Probs, Float[np.ndarray, "l c"]]:
     """Class probabilities by the graph alone, of all rows and of each labelled row without the labels of its fold."""
-    heard = voices.heard
-    doubt = FLOOR * heard.sum(axis=1).mean()
-    return _shares(heard, doubt), _shares(voices.unheard, doubt)
+    doubt = _doubt(voices)
+    return _shares(voices.heard, doubt), _shares(voices.unheard, doubt)
+
+
+def _doubt(voices: Hearing) -> float:
+    """What each row hears in favour of no class at all."""
+    return FLOOR * float(voices.heard.sum(axis=1).mean())
 
 
 def _shares(heard: Probs, doubt: float) -> Probs:
@@ -149,16 +153,14 @@ def distilled_out_of_fold(
     them less than half a point.
     """
     c = found.probs.shape[1]
-    taught = _taught(len(points), labelled, _TAUGHT_WITHOUT, seed)
+    taught, doubt = _taught(len(points), labelled, _TAUGHT_WITHOUT, seed), _doubt(found.voices)
     probs = np.full((len(labelled), c), 1 / c, np.float32)
     for out in folds(labels, seed=seed):
         given = labelled[~out], labels[~out]
         head = LogisticHead(c)
         head.fit(points[given[0]], given[1])
         heard = found.voices.without(found.voices.fold[out][0], taught)
-        teacher = product(
-            head.predict(points[taught]), _shares(heard, FLOOR * heard.sum(axis=1).mean()), found.powers
-        )
+        teacher = product(head.predict(points[taught]), _shares(heard, doubt), found.powers)
         probs[out] = _pupil(points, *given, taught, teacher).predict(points[labelled[out]])
     return probs
 
