@@ -30,7 +30,8 @@ def lesson(sixty_photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lesson")
     images = shutil.copytree(sixty_photos, folder / "photos")
     with Project.open(folder / "project", images) as project:
-        project.change(backbone=TOY_BACKBONE, guidelines="What is the main colour?\nIgnore the noise.")
+        guidelines = "What is the main colour?\nIgnore the noise."
+        project.change(backbone=TOY_BACKBONE, guidelines=guidelines, audit=0.3)  # 10 checks among 41 labels
         project.add_classes(["blue", "green", "red"])
         project.scan()
         trainer, me = Trainer(project), project.store.annotator("me").id

@@ -18,6 +18,7 @@ DEMO = {
     "initial": 0,
     "batch": 20,
     "budget": 200,
+    "random_budget": 200,
     "image_size": 64,
 }
 """Settings of `vizsla demo`."""

@@ -159,14 +159,15 @@ def rank(
     order, marks = _with_checks(batch.ids, found, known, audit)
     score = dict(zip(batch.ids.tolist(), batch.scores.tolist(), strict=True))
     blind = _reserved(rows, len(fitted.labels)) if audit else set()
-    top = np.argsort(-fitted.probs, axis=1, kind="stable")[:, :_SUGGESTED]
+    shown = fitted.linear_probs  # what a person sees is what the model that is handed over says
+    top = np.argsort(-shown, axis=1, kind="stable")[:, :_SUGGESTED]
     return [
         Ranked(
             int(rows.ids[row]),
             float(score.get(row, 0.0)),
-            "random check" if mark else _reason(batch.strategy, fitted.probs[row], top[row], known.classes),
+            "random check" if mark else _reason(batch.strategy, shown[row], top[row], known.classes),
             bool(mark),
-            None if mark or row in blind else _suggestion(fitted.probs[row], top[row], known.class_ids),
+            None if mark or row in blind else _suggestion(shown[row], top[row], known.class_ids),
             int(clusters[row]) if len(clusters) else None,
         )
         for row, mark in zip(order.tolist(), marks.tolist(), strict=True)
@@ -309,7 +310,7 @@ def confusion(fitted: Fitted) -> dict[str, object]:
     """What was answered against what heads that did not know the answer say; and recall by class."""
     c = len(fitted.bundle.classes)
     counts = np.zeros((c, c), np.int64)
-    np.add.at(counts, (fitted.labels, fitted.held_out.argmax(axis=1)), 1)
+    np.add.at(counts, (fitted.labels, fitted.linear_probs[fitted.labelled].argmax(axis=1)), 1)
     totals = counts.sum(axis=1)
     return {
         "classes": list(fitted.bundle.classes),
