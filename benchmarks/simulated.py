@@ -18,7 +18,8 @@ from vizsla.functional.geometry import principal_axes
 from vizsla.models.backbones import load_backbone
 from vizsla.models.embed import embed
 from vizsla.standing import labels_needed
-from vizsla.training.fit import Checks, Fitted, checks, fit, rank
+from vizsla.store import Ranked
+from vizsla.training.fit import Checks, Fitted, checks, cold, fit, rank
 from vizsla.training.pool import Known, Rows
 
 NO_CLUSTERS = np.empty(0, np.int64)
@@ -68,10 +69,11 @@ def catalogue(
     rows = np.flatnonzero(np.isin(images.labels, kept))
     rows = np.sort(rng.permutation(rows)[:size])
     vectors = images.vectors[rows]
-    found = principal_axes(vectors, axes)
+    few = principal_axes(vectors, axes)(vectors)  # strategies look at them too: else `auto` finds axes every time
+    found = principal_axes(few, axes)
     ids, order = np.arange(1, len(rows) + 1), rng.permutation(len(rows)).astype(np.int64)
     return Catalogue(
-        Rows(ids, order, vectors, found(vectors), found, ""),
+        Rows(ids, order, few.astype(np.float16), found(few), found, ""),
         np.searchsorted(kept, images.labels[rows]),
         tuple(images.classes[n] for n in kept),
     )
@@ -94,7 +96,7 @@ class Model:
 
 def accuracy(of: Catalogue, fitted: Fitted) -> float:
     """The true accuracy on the whole catalogue; of labelled images by heads that did not know their label."""
-    return float(np.mean(fitted.probs.argmax(axis=1) == of.truth))
+    return float(np.mean(fitted.linear_probs.argmax(axis=1) == of.truth))
 
 
 def known(of: Catalogue, rows: Int64[np.ndarray, " l"]) -> Known:
@@ -120,8 +122,8 @@ def labelled(
           growth: labels between two models, as a share of those there are; the page's own is a tenth, at least 5.
           milestones: train as soon as there are so many checks, too; the last ends it.
     """
-    queue: list[tuple[int, bool, bool]] = [(row, True, False) for row in of.rows.audit_order.tolist()]
     answers, wanted, asked = known(of, NO_CLUSTERS), labels_needed(0), 0
+    queue = queued(of, cold(of.rows, answers, NO_CLUSTERS, strategy=strategy, audit=audit))
     ahead = list(milestones)
     while True:
         answers = answer(of, answers, queue[:wanted])
@@ -138,13 +140,16 @@ def labelled(
         ranked = rank(
             of.rows, fitted, answers, found, strategy=strategy, audit=audit, clusters=NO_CLUSTERS, seed=seed
         )
-        rows = of.rows.of([one.image_id for one in ranked])
-        queue = [
-            (int(row), one.audit, one.suggestion is not None) for row, one in zip(rows, ranked, strict=True)
-        ]
+        queue = queued(of, ranked)
         wanted = max(labels_needed(0), math.ceil(len(answers.label_of) * growth))
         if ahead:
             wanted = min(wanted, until(of, answers, queue, ahead[0]))
+
+
+def queued(of: Catalogue, ranked: Sequence[Ranked]) -> list[tuple[int, bool, bool]]:
+    """Row, whether it is a random check, whether a suggestion is shown, in the order in which they are asked."""
+    rows = of.rows.of([one.image_id for one in ranked])
+    return [(int(row), one.audit, one.suggestion is not None) for row, one in zip(rows, ranked, strict=True)]
 
 
 def answer(of: Catalogue, before: Known, asked: list[tuple[int, bool, bool]]) -> Known:

@@ -33,6 +33,17 @@ def project(tmp_path, photos):
     return tmp_path / "project"
 
 
+def test_a_mistaken_label_is_the_first_that_query_would_ask_again(project, vizsla_here):
+    with Project.open(project) as opened:
+        right = opened.store.labels()[0]
+        wrong = next(one.name for one in opened.store.classes() if one.name != right.label)
+        opened.store.label(opened.store.annotator("me").id, Answer(right.image_id, wrong))
+    assert vizsla_here("query", "--project", project, "--relabel").stdout == ""
+    assert vizsla_here("train", "--project", project).returncode == 0
+    first = vizsla_here("query", "--project", project, "--relabel", "-n", "1").stdout
+    assert first == f"{right.path}\tasked again: what do you see?\n"
+
+
 def test_train_status_query_and_predict_work_on_the_same_project(
     project, photos, tmp_path, vizsla, vizsla_here
 ):

@@ -235,8 +235,8 @@ def test_fine_tuning_compares_too_and_learns_the_toys(toys, tmp_path):
 
 def test_on_the_real_dogs_margin_needs_30_percent_fewer_labels_than_random_in_the_middle(real_dogs, tmp_path):
     comparison = vizsla.compare(
-        real_dogs / "train", test=real_dogs / "test", strategies=["margin"], seeds=5, initial=20, batch=10, budget=150,
-        random_budget=320, out=tmp_path,
+        real_dogs / "train", test=real_dogs / "test", strategies=["margin"], head="logistic", seeds=5, initial=20,
+        batch=10, budget=150, random_budget=320, out=tmp_path,
     )  # fmt: skip
     labels, margin = comparison.mean("margin")
     assert margin[labels == 90][0] >= 0.93

@@ -142,7 +142,7 @@ def forecast(labels: int, classes: int, last: float | None, *, ahead: int | None
     Args:    last: accuracy that the last third brought, 0 to 1; None where it is not known.
              ahead: labels of the next batches that a gain is asked of; default: half of today's, at least 50.
     Returns: the forecast; an empty one ("too early to tell") from fewer than 10 labels per class.
-    Source:  ours; see docs/design/0011 and benchmarks/stopping.
+    Source:  ours; see docs/design/0012 and benchmarks/stopping.
 
     >>> forecast(200, 4, 0.03).sentence
     'about 40 more labels for +1 point (8–570)'

@@ -34,7 +34,7 @@ OnRound = Callable[[int, int, str], None]
 def compare(
     data: str | Path | IndexedDataset,
     *,
-    strategies: Sequence[str] = ("random", "least_confidence", "margin"),
+    strategies: Sequence[str] = ("random", "margin", "auto"),
     seeds: int = 10,
     random_runs: int = 1,
     test: str | Path | IndexedDataset | None = None,

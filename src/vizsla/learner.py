@@ -16,7 +16,7 @@ from vizsla.errors import BadOption, NotEnoughImages, UnknownName
 from vizsla.functional.metrics import evaluate
 from vizsla.models.backbones import DEFAULT, load_backbone
 from vizsla.models.frozen import Features, FrozenModel
-from vizsla.models.heads import LogisticHead, unit_rows
+from vizsla.models.heads import familiarity, unit_rows
 from vizsla.oracle import CsvOracle, FilenameOracle, Oracle, TerminalOracle
 from vizsla.strategy.base import Strategy, as_probs, check_enough, strategies, sub_pool
 from vizsla.types import Batch, Progress
@@ -161,10 +161,7 @@ class ActiveLearner:
     def _familiar(self, candidates: Ids, labelled: Ids, strange: Ids) -> Float[np.ndarray, " n"]:
         """Chance that each candidate is of one of the classes, by a head that tells labelled images from outliers."""
         rows, points = self.inputs.embeddings.rows, self.inputs.points
-        head = LogisticHead(2)
-        told = np.repeat([1, 0], [len(labelled), len(strange)])
-        head.fit(points[rows(np.concatenate([labelled, strange]))], told)
-        return head.predict(points[rows(candidates)])[:, 1]
+        return familiarity(*(points[rows(ids)] for ids in (candidates, labelled, strange)))
 
     def fit(self) -> Mapping[str, float]:
         """Train on all labels so far; returns what the model tells about it, such as epochs."""

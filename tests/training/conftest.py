@@ -11,13 +11,14 @@ from vizsla.store import Answer, Item
 from vizsla.training.trainer import Trainer
 
 
-def truth(file_name: str) -> str:
-    """Photos are called NUMBER-CLASS.png."""
-    return file_name.rpartition("-")[2].partition(".")[0]
+@pytest.fixture
+def truth() -> Callable[[str], str]:
+    """The class of a photo by its name: they are called NUMBER-CLASS.png."""
+    return lambda file_name: file_name.rpartition("-")[2].partition(".")[0]
 
 
 @pytest.fixture
-def label(project: Project) -> Callable[..., list[Item]]:
+def label(project: Project, truth: Callable[[str], str]) -> Callable[..., list[Item]]:
     """Answer the next n items of the queue, truly unless told otherwise."""
     me = project.store.annotator("me").id
 

@@ -35,15 +35,16 @@ def test_the_last_third_brought_nothing_where_classes_lie_far_apart():
     assert forecast(rows, settled).chance_of_gain == pytest.approx(0, abs=1e-9)
 
 
-def test_the_last_gain_is_what_a_third_of_the_labels_adds_to_the_probability_of_the_guess():
+@pytest.mark.parametrize("graph", [False, True])
+def test_the_last_gain_is_what_a_third_of_the_labels_adds_to_the_probability_of_the_guess(graph):
     """Thirty copies of one point of each of three classes; only one label speaks for the third class."""
     points = np.repeat(np.eye(3), [30, 30, 30], axis=0).astype(np.float16)
     truth = np.repeat([0, 1, 2], 30)
     axes = principal_axes(points)
     rows = Rows(np.arange(1, 91), np.arange(90), points, axes(points), axes, "")
     known = labels(rows, truth, np.array([*range(12), *range(30, 42), 60]))
-    fitted = fit(rows, replace(known, classes=("a", "b", "c"), class_ids=(1, 2, 3)), about={})
-    # two of the six heads miss the only label of the third class, and guess another for its 29 other images
+    fitted = fit(rows, replace(known, classes=("a", "b", "c"), class_ids=(1, 2, 3)), about={}, graph=graph)
+    # two of the six models miss the only label of the third class, and guess another for its 29 other images
     probs = fitted.probs[70]
     others = 90 - 25
     assert probs.argmax() == 2

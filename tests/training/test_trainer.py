@@ -1,6 +1,7 @@
 """What happens behind the person who labels."""
 
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import vizsla
 from vizsla.models.heads import out_of_fold
 from vizsla.store import Answer
 from vizsla.training.bundle import Bundle
-from vizsla.training.fit import checks, fit
+from vizsla.training.fit import checks, fit, rank
 from vizsla.training.pool import known
 from vizsla.training.trainer import Trainer
 
@@ -83,6 +84,7 @@ def test_answers_that_changed_count_as_news(project, label, settle):
 
 
 def test_the_ranking_is_that_of_the_strategy_with_random_checks_in_between(project, label, settle):
+    project.change(strategy="margin")
     trainer = Trainer(project)
     settle(trainer)
     label(12)
@@ -110,7 +112,64 @@ def test_what_will_be_a_check_is_seen_without_a_suggestion_however_it_comes_up(p
         assert (item.suggestion is None) == (item.source == "audit" or item.image_id in first)
 
 
+def test_the_default_starts_with_images_of_every_class_and_mixes_checks_in_from_the_first_on(
+    project, label, settle, truth
+):
+    trainer = Trainer(project)
+    settle(trainer)
+    first = project.store.claim(project.store.annotator("me").id, 15)
+    assert [item.source == "audit" for item in first[:11]] == [True, *4 * [False]] * 2 + [True]
+    assert {truth(item.path) for item in first if item.source != "audit"} == {"blue", "green", "red"}
+    in_order = [image.id for image in sorted(project.store.images(), key=lambda image: image.shuffle)]
+    assert [item.image_id for item in first if item.source == "audit"] == in_order[:3]
+    project.store.release(project.store.annotator("me").id)
+    label(12)
+    settle(trainer)
+    rest = project.store.claim(project.store.annotator("you").id, 10)
+    assert {item.reason for item in rest} == {"random check", "tells most about images in doubt"}
+
+
+def test_what_was_flagged_makes_images_like_it_wait_and_what_was_skipped_does_not(
+    project, label, settle, truth
+):
+    trainer = Trainer(project)
+    settle(trainer)
+    me = project.store.annotator("me").id
+    class_of = {image.id: truth(image.path) for image in project.store.images()}
+    reds = [image_id for image_id, name in class_of.items() if name == "red"]
+    for image_id, name in class_of.items():
+        if name != "red" and image_id % 4 == 0:
+            project.store.label(me, Answer(image_id, name))
+    settle(trainer)
+    rows, answers = trainer.pool.rows(), known(project)
+    fitted, aside = fit(rows, answers, about={}), frozenset(reds[:6])
+    options = {"strategy": "auto", "audit": 0.0, "clusters": np.empty(0, np.int64), "seed": 0}
+
+    def reds_among_twenty(**of_no_class):
+        seen = replace(answers, **of_no_class)
+        order = rank(rows, fitted, seen, checks(rows, seen), **options)
+        return sum(class_of[ranked.image_id] == "red" for ranked in order[:20])
+
+    assert reds_among_twenty(flagged=aside) < reds_among_twenty(skipped=aside)
+
+
+def test_the_blend_knows_the_pool_and_the_linear_head_that_is_handed_over_is_measured(project, label, settle):
+    trainer = Trainer(project)
+    settle(trainer)
+    label(20)
+    settle(trainer)
+    rows = trainer.pool.rows()
+    with_graph, without = (fit(rows, known(project), about={}, graph=graph) for graph in (True, False))
+    assert without.probs is without.linear_probs
+    assert not np.allclose(with_graph.probs, with_graph.linear_probs)
+    rest = np.setdiff1d(np.arange(len(rows.ids)), with_graph.labelled)
+    shown = with_graph.bundle.predict(rows.vectors)
+    np.testing.assert_allclose(with_graph.linear_probs[rest], shown[rest], atol=1e-5)
+    assert (with_graph.probs.argmax(axis=1) == shown.argmax(axis=1))[rest].mean() > 0.9
+
+
 def test_random_checks_are_the_first_images_of_an_order_fixed_at_the_start(project, label, settle):
+    project.change(strategy="margin")  # which cannot start from nothing
     trainer = Trainer(project)
     settle(trainer)
     first = [item.image_id for item in label(8)]

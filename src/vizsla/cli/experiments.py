@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
 @click.option(
     "--strategies",
-    default="random,least_confidence,margin",
+    default="random,margin,auto",
     show_default=True,
     callback=names,
     metavar="A,B,…",
@@ -59,10 +59,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--head",
-    default="logistic",
+    default="blend",
     show_default=True,
     metavar="NAME",
-    help="Classifier on the frozen features.",
+    help="Classifier on the frozen features: blend, logistic, lda or knn.",
 )
 @pool_size
 @click.option("--fine-tune", is_flag=True, help="Train the whole network, as the seed article does (slow).")

@@ -62,7 +62,7 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
                 type=click.Choice(["none", "folders"]),
                 help="folders: class folders are labels already; none: every image counts as unlabelled.",
             ),
-            click.option("--strategy", metavar="NAME", help="Query strategy; default: margin."),
+            click.option("--strategy", metavar="NAME", help="Query strategy; default: auto."),
             click.option(
                 "--backbone",
                 metavar="NAME",
@@ -268,10 +268,11 @@ def train(project: str | None, images: Path | None) -> None:
 @cli.command()
 @project_option
 @click.option("-n", "n", default=10, show_default=True, help="How many images.")
-def query(project: str | None, n: int) -> None:
+@click.option("--relabel", is_flag=True, help="Labelled images that are worth asking again.")
+def query(project: str | None, n: int, relabel: bool) -> None:
     """Print the images whose labels would help most, best first."""
     with the_project(project) as opened:
-        for item in opened.store.upcoming(n):
+        for item in opened.store.upcoming(n, relabel=relabel):
             click.echo(f"{item.path}\t{item.reason}")
 
 

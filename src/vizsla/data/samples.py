@@ -13,11 +13,12 @@ from sklearn.datasets import load_digits
 from vizsla.caching import cache_dir, explain_write_errors
 
 DEMO = {
-    "strategies": ("random", "least_confidence", "margin"),
+    "strategies": ("random", "margin", "auto"),
     "seeds": 10,
-    "initial": 20,
+    "initial": 0,
     "batch": 20,
     "budget": 200,
+    "random_budget": 200,
     "image_size": 64,
 }
 """Settings of `vizsla demo`."""

@@ -5,6 +5,7 @@ n rows, k neighbours of each, l labelled rows, c classes, m new rows.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,8 @@ ALPHA = 0.9
 _STEPS = 12  # leave less than 0.3% at α = .9
 _SHARPNESS = 3
 _TILE = 4096
+_WORTH_THREADS = 500_000
+_ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,37 +84,66 @@ def spread(
              doi:10.1007/BF01386013 (Chebyshev semi-iteration).
     """
     step = alpha * graph.weights
-    before, now, weight = told, step @ told + told, 2 / (2 - alpha**2)
-    for _ in range(_STEPS):
-        before, now = now, weight * (step @ now + told - before) + before
-        weight = 1 / (1 - 0.25 * alpha**2 * weight)
-    heard: Float32[np.ndarray, "n c"] = (1 - alpha) * now
-    return heard
+
+    def heard(some: Float32[np.ndarray, "n b"]) -> Float32[np.ndarray, "n b"]:
+        before, now, weight = some, step @ some + some, 2 / (2 - alpha**2)
+        for _ in range(_STEPS):
+            before, now = now, weight * (step @ now + some - before) + before
+            weight = 1 / (1 - 0.25 * alpha**2 * weight)
+        return (1 - alpha) * now
+
+    if told.size < _WORTH_THREADS:
+        return heard(told)
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # a sparse product lets other threads run
+        parts = np.array_split(told, torch.get_num_threads(), axis=1)
+        return np.concatenate(list(threads.map(heard, map(np.ascontiguousarray, parts))), axis=1)
 
 
-def own_voice(graph: Graph, rows: Int64[np.ndarray, " l"], alpha: float = ALPHA) -> Float32[np.ndarray, " l"]:
-    """How much each of the rows hears of what it is told itself: the diagonal of (1 − α)(I − αS)⁻¹.
+@dataclass(frozen=True, eq=False)
+class Hearing:
+    """What every row hears of the labels, kept apart by fold and class so that any fold can be left out."""
 
-    By the walks that come back: those of up to six steps are counted, longer ones fall off as the fourth to the
-    sixth do. Within a few per cent.
-    """
-    start = graph.weights[rows]
-    two = start @ graph.weights
-    three = two @ graph.weights
-    back = [
-        np.ones(len(rows)),
-        np.zeros(len(rows)),  # there are no loops
-        _products(start, start),
-        _products(two, start),
-        _products(two, two),
-        _products(three, two),
-        _products(three, three),
-    ]
-    total = sum(alpha**steps * share for steps, share in enumerate(back))
-    falls = alpha * np.sqrt(back[6] / np.maximum(back[4], 1e-12)).clip(max=1)
-    return ((1 - alpha) * (total + alpha**6 * back[6] * falls / (1 - falls))).astype(np.float32)
+    voices: Float32[np.ndarray, "n m"]
+    """One column for each fold and class that has a label."""
+    fold_of: Int64[np.ndarray, " m"]
+    class_of: Int64[np.ndarray, " m"]
+    labelled: Int64[np.ndarray, " l"]
+    fold: Int64[np.ndarray, " l"]
+    """Which labels are left out together."""
+    c: int
+
+    @property
+    def heard(self) -> Float32[np.ndarray, "n c"]:
+        """Of all labels."""
+        return self.without(self.fold[:0])
+
+    @property
+    def unheard(self) -> Float32[np.ndarray, "l c"]:
+        """What the labelled rows would hear without their own label and those of its fold."""
+        heard = np.empty((len(self.labelled), self.c), np.float32)
+        for fold in np.unique(self.fold):
+            out = self.fold == fold
+            heard[out] = self.without(self.fold[out], self.labelled[out])
+        return heard
+
+    def without(
+        self, folds: Int64[np.ndarray, " f"], rows: Int64[np.ndarray, " r"] | slice = _ALL
+    ) -> Float32[np.ndarray, "r c"]:
+        """What some rows hear when the labels of some folds are not told."""
+        summed = np.zeros((len(self.class_of), self.c), np.float32)
+        summed[np.arange(len(summed)), self.class_of] = ~np.isin(self.fold_of, folds)
+        return self.voices[rows] @ summed
 
 
-def _products(some: csr_array, others: csr_array) -> np.ndarray:
-    """The product of each row of one with the same row of the other."""
-    return np.asarray(some.multiply(others).sum(axis=1)).ravel()
+def hearing(
+    graph: Graph,
+    labelled: Int64[np.ndarray, " l"],
+    labels: Int64[np.ndarray, " l"],
+    fold: Int64[np.ndarray, " l"],
+    c: int,
+) -> Hearing:
+    """Spread labels, those of each fold apart: at most l columns, and at most c for each fold."""
+    pairs, column = np.unique(np.stack([fold, labels], axis=1), axis=0, return_inverse=True)
+    told = np.zeros((len(graph), len(pairs)), np.float32)
+    told[labelled, column.ravel()] = 1
+    return Hearing(spread(graph, told), pairs[:, 0], pairs[:, 1], labelled, fold, c)

@@ -130,6 +130,13 @@ def _coldness(fit: Linear, rows: Vectors, labels: Int64[np.ndarray, " n"], c: in
     return float(np.exp(minimize_scalar(loss, bounds=(-7, 3), method="bounded").x))
 
 
+def familiarity(points: Vectors, labelled: Vectors, strange: Vectors) -> Float[np.ndarray, " n"]:
+    """Chance that each row is like the labelled and not like those said to be of no class, by logistic regression."""
+    head = LogisticHead(2)
+    head.fit(np.concatenate([labelled, strange]), np.repeat([1, 0], [len(labelled), len(strange)]))
+    return head.predict(points)[:, 1]
+
+
 @heads.register("knn")
 class KnnHead:
     """The classes of the nearest labelled rows by cosine, weighed by cosine³; up to five of them.
@@ -157,13 +164,19 @@ class KnnHead:
 
 
 def folds(labels: Int64[np.ndarray, " n"], *, seed: int = 0) -> Iterator[Bool[np.ndarray, " n"]]:
-    """Which labels are held out, fold by fold; each class is shared out over the folds. One label gives no fold."""
+    """Which labels are held out, fold by fold. One label gives no fold."""
+    fold = fold_of(labels, seed=seed)
+    return (fold == k for k in range(fold.max() + 1 if len(labels) > 1 else 0))
+
+
+def fold_of(labels: Int64[np.ndarray, " n"], *, seed: int = 0) -> Int64[np.ndarray, " n"]:
+    """The fold of each label: one each for up to 40, ten for more, over which each class is shared out."""
     count = len(labels) if len(labels) <= LEAVE_ONE_OUT else FOLDS
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     fold = np.empty(len(labels), np.int64)
     fold[order] = np.arange(len(labels)) % count
-    return (fold == k for k in range(count if len(labels) > 1 else 0))
+    return fold
 
 
 def out_of_fold(

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, func, insert, select, update
 
 from vizsla.errors import BadOption, UnknownName
 from vizsla.store import classes as naming
@@ -22,6 +22,9 @@ from vizsla.store.schema import annotators, images, labels, leases
 
 _CHUNK = 500
 _ANSWERS = ("labelled", "skipped", "flagged")
+
+ABSTAINED = and_(labels.c.status == "skipped", labels.c.source == "relabel")
+"""Asked again, someone cannot tell: that is kept, but what stood before stands."""
 
 
 def give(
@@ -38,12 +41,14 @@ def give(
         batch: what marks answers to be undone together; None for one that stands alone.
     """
     known = _acknowledged(conn, [answer.key for answer in answers])
+    rows: list[dict[str, Any]] = []
     fresh = list({answer.key: answer for answer in answers if answer.key not in known}.values())
     if fresh:
         before = lock(conn, [answer.image_id for answer in fresh])
         rows = append_answers(conn, _rows(conn, annotator_id, fresh, before, now, batch))
         known |= {row["key"]: Saved(row["id"], row["saved"], True) for row in rows}
-    queue.renew(conn, annotator_id, now, until)
+    again = {row["source"] == "relabel" for row in rows}
+    queue.renew(conn, annotator_id, now, until, relabel=again.pop() if len(again) == 1 else None)
     return [known[answer.key] for answer in answers]
 
 
@@ -120,8 +125,14 @@ def checked(answer: Answer) -> str | None:
 
 
 def _is_of(lease: Row[Any], answer: Answer, batch: UUID | None) -> bool:
-    """Whether the answer is to what was leased; one of a batch must say so, for it may come from a grid."""
-    return answer.lease_id == lease.lease_id or (answer.lease_id is None and batch is None)
+    """Whether the answer is to what was leased.
+
+    One of a batch must say so, for it may come from a grid; and one to an image asked again, for it may come from
+    Review, where the label that stands is in sight.
+    """
+    if answer.lease_id is not None or batch is not None:
+        return bool(answer.lease_id == lease.lease_id)
+    return lease.source != "relabel" or lease.reason == queue.UNDONE or answer.status == "skipped"
 
 
 def _leases(conn: Connection, annotator_id: int, image_ids: list[int]) -> dict[int, Row[Any]]:
@@ -144,7 +155,8 @@ def append(conn: Connection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]
 def append_answers(conn: Connection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Write answers, make them stand and end the leases of their images."""
     done = append(conn, rows)
-    stand(conn, {row["image_id"]: (row["status"], row["class_id"], row["id"]) for row in done})
+    standing = [row for row in done if not (row["status"] == "skipped" and row["source"] == "relabel")]
+    stand(conn, {row["image_id"]: (row["status"], row["class_id"], row["id"]) for row in standing})
     for chunk in batched((row["image_id"] for row in done), _CHUNK):
         conn.execute(delete(leases).where(leases.c.image_id.in_(chunk)))
     return done
@@ -152,6 +164,8 @@ def append_answers(conn: Connection, rows: list[dict[str, Any]]) -> list[dict[st
 
 def stand(conn: Connection, standing: dict[int, tuple[str, int | None, int | None]]) -> None:
     """Set the status, class and label that stand for images."""
+    if not standing:
+        return
     values = [
         {"image": image_id, "now": status, "as": class_id, "by": label_id}
         for image_id, (status, class_id, label_id) in standing.items()

@@ -161,7 +161,10 @@ def _tiles(conn: Connection, query: Select[Any]) -> list[Tile]:
 
 
 def disagreements(conn: Connection, limit: int) -> list[Disagreement]:
-    """Images with answers of several classes, each the newest of its annotator and not taken back."""
+    """Images with answers of several classes, each the newest of its annotator and not taken back.
+
+    Of someone who was asked again both answers count: the second was given without the first in sight.
+    """
     void, later = labels.alias(), labels.alias()
     newest = (
         select(labels.c.image_id, labels.c.class_id, labels.c.id, annotators.c.name)
@@ -173,6 +176,7 @@ def disagreements(conn: Connection, limit: int) -> list[Disagreement]:
                 later.c.annotator_id == labels.c.annotator_id,
                 later.c.id > labels.c.id,
                 later.c.status != "undone",
+                later.c.source != "relabel",
             )
         )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Executable,
     Row,
@@ -33,13 +34,20 @@ from vizsla.store import classes as naming
 from vizsla.store.database import Database, batched
 from vizsla.store.database import insert as insert_or
 from vizsla.store.records import ImageClass, Item, Published, Ranked, Upcoming
-from vizsla.store.schema import images, labels, leases, ranking, rankings
+from vizsla.store.schema import images, labels, leases, ranking, rankings, settings
 
 _CHUNK = 1000
 _BREATH = 0.005  # seconds between chunks: other processes that wait for SQLite poll, and must find it free
 _TRIES = 3  # on PostgreSQL another claim may be quicker to an image
 
+REVIEW = "review"
+"""The setting under which a trainer says what to look at again: `errors`, worst first, known up to `label_id`."""
+
 _AGAIN = "random check, skipped before"
+_RELABEL = "relabel"
+UNDONE = "undone"
+"""Why an image is leased whose answer was taken back."""
+_SECOND = "asked again: what do you see?"
 
 _FREE = (images.c.state == "present", images.c.status == "unlabelled", images.c.class_id.is_(None))
 _LEASED = ("image_id", "annotator_id", "lease_id", "expires_at", "turn", "rank", "source", "reason")
@@ -115,26 +123,31 @@ def _forget_before(database: Database, edition: int) -> None:
             time.sleep(_BREATH)
 
 
-def claim(conn: Connection, annotator_id: int, n: int, now: datetime, until: datetime) -> list[Item]:
-    """Up to n images for this annotator: those already leased first, then the best that nobody holds."""
+def claim(
+    conn: Connection, annotator_id: int, n: int, now: datetime, until: datetime, *, relabel: bool = False
+) -> list[Item]:
+    """Up to n images for this annotator: those already leased first, then the best that nobody holds.
+
+    Args: relabel: labelled images that are worth asking again, in place of unanswered ones.
+    """
     if n < 1:
         raise BadOption(f"asked for {n} images. Ask for at least 1.")
-    renew(conn, annotator_id, now, until)
-    held = len(_items(conn, annotator_id, n, now))
+    renew(conn, annotator_id, now, until, relabel=relabel)
+    held = len(_items(conn, annotator_id, n, now, relabel))
     tries = 1 if conn.dialect.name == "sqlite" else _TRIES
-    for offer in _OFFERS:
+    for offer in _offers(relabel):
         candidates = offer(conn) if held < n else None
         for _ in range(tries):
             if held < n and candidates is not None:
                 held += _lease(conn, annotator_id, n - held, now, until, candidates)
-    return _items(conn, annotator_id, n, now)
+    return _items(conn, annotator_id, n, now, relabel)
 
 
-def upcoming(conn: Connection, n: int) -> list[Upcoming]:
+def upcoming(conn: Connection, n: int, *, relabel: bool = False) -> list[Upcoming]:
     """What would be claimed next, were nobody else there; nothing is leased."""
     found: list[Upcoming] = []
     seen: set[int] = set()
-    for offer in _OFFERS:
+    for offer in _offers(relabel):
         if len(found) >= n or (candidates := offer(conn)) is None:
             continue
         for row in conn.execute(candidates.add_columns(images.c.path).limit(n + len(found))):
@@ -185,10 +198,40 @@ def _skipped_checks(_: Connection) -> Select[Any]:
     return _plain("audit", _AGAIN).where(*skipped).order_by(images.c.shuffle)
 
 
-def _plain(source: str, reason: str) -> Select[Any]:
+def _suspects(conn: Connection) -> Select[Any] | None:
+    """Labelled images whose label the newest model doubts, unless someone has answered or was asked again since."""
+    review = conn.execute(select(settings.c.value).where(settings.c.key == REVIEW)).scalar() or {}
+    rank_of = {one["image"]: rank for rank, one in enumerate(review.get("errors", []))}
+    if not rank_of:
+        return None
+    void = labels.alias()
+    asked = exists().where(
+        labels.c.image_id == images.c.id,
+        labels.c.source == _RELABEL,
+        labels.c.status != "undone",
+        ~exists().where(void.c.undoes == labels.c.id),
+    )
+    doubted = (images.c.id.in_(rank_of), images.c.label_id <= review["label_id"])
+    rank = cast(case(rank_of, value=images.c.id), BigInteger).label("rank")
+    return (
+        _plain(_RELABEL, _SECOND, rank)
+        .where(images.c.state == "present", images.c.status == "labelled", *doubted, ~asked)
+        .order_by(rank)
+    )
+
+
+def suspects(conn: Connection) -> int:
+    """How many images are worth asking again, whoever holds them."""
+    found = _suspects(conn)
+    if found is None:
+        return 0
+    return int(conn.execute(select(func.count()).select_from(found.order_by(None).subquery())).scalar_one())
+
+
+def _plain(source: str, reason: str, rank: ColumnElement[Any] = images.c.shuffle) -> Select[Any]:
     return select(
         images.c.id,
-        images.c.shuffle.label("rank"),
+        rank.label("rank"),
         literal(source).label("source"),
         literal(reason).label("reason"),
         cast(null(), ranking.c.suggestion.type).label("suggestion"),
@@ -196,7 +239,8 @@ def _plain(source: str, reason: str) -> Select[Any]:
     )
 
 
-_OFFERS = (_by_rank, _by_shuffle, _skipped_checks)
+def _offers(relabel: bool) -> tuple[Callable[[Connection], Select[Any] | None], ...]:
+    return (_suspects,) if relabel else (_by_rank, _by_shuffle, _skipped_checks)
 
 
 def _lease(
@@ -229,11 +273,11 @@ def _lease(
     return len(conn.execute(taken.returning(leases.c.image_id)).all())
 
 
-def _items(conn: Connection, annotator_id: int, n: int, now: datetime) -> list[Item]:
+def _items(conn: Connection, annotator_id: int, n: int, now: datetime, relabel: bool) -> list[Item]:
     query = (
         select(leases, images.c.path, images.c.state, images.c.status)
         .join(images, images.c.id == leases.c.image_id)
-        .where(leases.c.annotator_id == annotator_id, leases.c.expires_at > now)
+        .where(leases.c.annotator_id == annotator_id, leases.c.expires_at > now, _of_queue(relabel))
         .order_by(leases.c.turn, leases.c.rank)
     )  # a condition on images here would have SQLite search all of them for the few that are leased
     rows = [row for row in conn.execute(query) if row.state == "present" and _is_open(row)][:n]
@@ -253,7 +297,13 @@ def _items(conn: Connection, annotator_id: int, n: int, now: datetime) -> list[I
     ]
 
 
+def _of_queue(relabel: bool) -> ColumnElement[bool]:
+    return leases.c.source == _RELABEL if relabel else leases.c.source != _RELABEL
+
+
 def _is_open(row: Row[Any]) -> bool:
+    if row.source == _RELABEL:  # an answer ends the lease, so whatever stands has been standing
+        return row.status in ("unlabelled", "labelled")
     return row.status == "unlabelled" or (row.status == "skipped" and row.reason == _AGAIN)
 
 
@@ -270,9 +320,16 @@ def _named(
     return tuple(sorted(sums.items(), key=lambda pair: -pair[1]))
 
 
-def renew(conn: Connection, annotator_id: int, now: datetime, until: datetime) -> int:
-    """Keep what the annotator holds until then; returns how many images that is."""
+def renew(
+    conn: Connection, annotator_id: int, now: datetime, until: datetime, *, relabel: bool | None = None
+) -> int:
+    """Keep what the annotator holds until then; returns how many images that is.
+
+    Args: relabel: only those of that queue, or of the other: nobody works on both, and what is left expires.
+    """
     held = update(leases).where(leases.c.annotator_id == annotator_id, leases.c.expires_at > now)
+    if relabel is not None:
+        held = held.where(_of_queue(relabel))
     return conn.execute(held.values(expires_at=until)).rowcount
 
 
@@ -297,8 +354,8 @@ def hand_back(
             "expires_at": until,
             "turn": turn,
             "rank": place,
-            "source": row.source if row.source in ("al", "random", "audit") else "al",
-            "reason": "undone",
+            "source": row.source if row.source in ("al", "random", "audit", _RELABEL) else "al",
+            "reason": UNDONE,
             "suggestion": row.suggestion,
             "model_version": row.model_version,
         }

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 State = Literal["present", "missing", "unreadable"]
 Status = Literal["unlabelled", "labelled", "skipped", "flagged"]
-Source = Literal["al", "random", "audit", "bulk", "import"]
+Source = Literal["al", "random", "audit", "relabel", "bulk", "import"]
 Suggestion = tuple[tuple[int, float], ...]
 """Class ids with their probabilities, likeliest first."""
 
@@ -90,7 +90,7 @@ class Item:
     lease_id: str
     expires_at: datetime
     source: Source
-    """How it was chosen; `audit` items must be shown without a suggestion."""
+    """How it was chosen; `audit` and `relabel` items must be shown without a suggestion."""
     reason: str
     model_version: int | None
     suggestion: tuple[tuple[str, float], ...] | None

@@ -168,7 +168,7 @@ labels = Table(
     Column("saved", Integer, nullable=False),  # the count this answer was acknowledged with
     Column("created_at", Utc, nullable=False),
     _one_of("labels_status", "status", "labelled", "skipped", "flagged", "undone"),
-    _one_of("labels_source", "source", "al", "random", "audit", "bulk", "import"),
+    _one_of("labels_source", "source", "al", "random", "audit", "relabel", "bulk", "import"),
     CheckConstraint("(status = 'labelled') = (class_id IS NOT NULL)", name="labels_class"),
     Index("labels_key", "key", unique=True),
     Index("labels_undoes", "undoes", unique=True),

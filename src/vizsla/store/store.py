@@ -189,18 +189,29 @@ class Store:
         with self._db.read() as conn:
             return queue.published(conn)
 
-    def claim(self, annotator_id: int, n: int = 1) -> list[Item]:
+    def claim(self, annotator_id: int, n: int = 1, *, relabel: bool = False) -> list[Item]:
         """Up to n unanswered images, leased to this annotator: those already held first, then by rank.
 
         No image is leased to two annotators at once. Fewer than n come where no more are free.
+
+        Args:
+            relabel: labelled images instead that the newest model's review doubts, worst first. Nobody is told
+            the label that stands, and none is asked about more than once.
         """
         now = self._now()
-        return self._db.write(lambda conn: queue.claim(conn, annotator_id, n, now, now + self._lease))
+        return self._db.write(
+            lambda conn: queue.claim(conn, annotator_id, n, now, now + self._lease, relabel=relabel)
+        )
 
-    def upcoming(self, n: int) -> list[Upcoming]:
-        """The unanswered images by rank, as claims would hand them out; nothing is leased."""
+    def upcoming(self, n: int, *, relabel: bool = False) -> list[Upcoming]:
+        """The images by rank, as claims would hand them out; nothing is leased."""
         with self._db.read() as conn:
-            return queue.upcoming(conn, n)
+            return queue.upcoming(conn, n, relabel=relabel)
+
+    def suspects(self) -> int:
+        """How many labelled images are worth asking again."""
+        with self._db.read() as conn:
+            return queue.suspects(conn)
 
     def renew(self, annotator_id: int) -> int:
         """Prolong the annotator's leases, as every claim and answer does; returns how many there are."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, Select, exists, select
+from sqlalchemy import Connection, Row, Select, and_, exists, or_, select
 
 from vizsla.errors import UnknownName
 from vizsla.store import answers, queue
@@ -76,10 +76,16 @@ def _hold(conn: Connection, annotator_id: int) -> None:
 
 
 def _standing_of(annotator_id: int) -> Select[Any]:
+    void = labels.alias()
     return (
         select(labels)
         .join(images, images.c.id == labels.c.image_id)
-        .where(images.c.label_id == labels.c.id)
+        .where(
+            or_(
+                images.c.label_id == labels.c.id,
+                and_(answers.ABSTAINED, ~exists().where(void.c.undoes == labels.c.id)),
+            )
+        )
         .where(labels.c.annotator_id == annotator_id, labels.c.source != "import")
     )
 
@@ -142,7 +148,7 @@ def _left(conn: Connection, image_ids: list[int]) -> dict[int, tuple[str, int | 
     void = labels.alias()
     query = (
         select(labels.c.image_id, labels.c.status, labels.c.class_id, labels.c.id)
-        .where(labels.c.status != "undone", ~exists().where(void.c.undoes == labels.c.id))
+        .where(labels.c.status != "undone", ~exists().where(void.c.undoes == labels.c.id), ~answers.ABSTAINED)
         .order_by(labels.c.id)
     )
     left: dict[int, tuple[str, int | None, int | None]] = dict.fromkeys(image_ids, ("unlabelled", None, None))

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 
 from vizsla import advice, monitor
-from vizsla.models.heads import LogisticHead, out_of_fold, unit_rows
+from vizsla.models.blend import Blend, blend, blend_without, distilled, distilled_out_of_fold
+from vizsla.models.heads import LogisticHead, familiarity, fold_of, out_of_fold
 from vizsla.store import Ranked
 from vizsla.strategy.base import strategies
 from vizsla.training.bundle import Bundle
@@ -20,26 +21,35 @@ from vizsla.types import Batch
 from vizsla.views import Material
 
 _SUGGESTED = 5
+_FIRST = (
+    50  # images that a strategy chooses before there is a model; the rest follows in the order of the checks
+)
 _JOINT = 200  # images that a strategy chooses jointly; more are hardly labelled between two models
 _RANKED = 20_000  # images of a ranking at most; the rest follows in random order
 _RESERVE = 60  # first images of the audit order that nobody sees a suggestion for, whoever asks for them …
 _RESERVED_SHARE = 0.3  # … or that share of the labels, which the checks never outgrow …
 _RESERVED_MOST = 0.25  # … but no more than this share of a small pool
+_ASKED_AT_MOST = 5_000  # images without a label that a forecast asks
 
 Probs = Float[np.ndarray, "n c"]
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A head and what it thinks of every row."""
+    """What was learned from the labels, and what it thinks of every row."""
 
     bundle: Bundle
+    """The linear head that is handed over."""
     probs: Probs
-    """Of all rows, calibrated; a labelled row's are those of heads that never saw its label."""
+    """Of all rows, by the blend where there is a graph; a labelled row's were made without its label."""
+    linear_probs: Probs
+    """The same by the linear head, calibrated."""
     labelled: Int64[np.ndarray, " l"]
     """Rows that have a label."""
     labels: Int64[np.ndarray, " l"]
     """Their class numbers."""
+    blend: Blend | None = None
+    """None where there is no graph."""
 
     @property
     def held_out(self) -> Float[np.ndarray, "l c"]:
@@ -47,20 +57,33 @@ class Fitted:
         return self.probs[self.labelled]
 
 
-def fit(rows: Rows, known: Known, *, about: Mapping[str, object], seed: int = 0) -> Fitted:
-    """Fit a head on all labels, and others without each label in turn to be honest about it."""
+def fit(
+    rows: Rows, known: Known, *, about: Mapping[str, object], graph: bool = True, seed: int = 0
+) -> Fitted:
+    """Fit a head on all labels, and others without each label in turn to be honest about it.
+
+    Args: graph: blend it with what neighbours say; then a linear head is distilled from the blend.
+    """
     image_ids = list(known.label_of)
     labelled = np.sort(rows.of(image_ids))
     labels = np.array([known.label_of[int(image_id)] for image_id in rows.ids[labelled]], np.int64)
     c = len(known.classes)
-    points = rows.coordinates[labelled]
-    held_out = out_of_fold(points, labels, c, seed=seed)
+    if graph:
+        found = blend(rows.points, rows.graph, labelled, labels, c, seed=seed)
+        head = distilled(rows.points, found, labelled, labels, seed=seed)
+        held_out = distilled_out_of_fold(rows.points, found, labelled, labels, seed=seed)
+    else:
+        head = _head(rows.coordinates[labelled], labels, c)
+        held_out = out_of_fold(rows.coordinates[labelled], labels, c, seed=seed)
     temperature = monitor.calibrate(held_out, labels)
-    head = _head(points, labels, c)
     bundle = Bundle(known.classes, rows.axes, head.weights, head.bias, temperature, about)
-    probs = bundle.predict_coordinates(rows.coordinates)
-    probs[labelled] = monitor.with_temperature(held_out, temperature)
-    return Fitted(bundle, probs, labelled, labels)
+    linear_probs = bundle.predict_coordinates(rows.coordinates)
+    linear_probs[labelled] = monitor.with_temperature(held_out, temperature)
+    if not graph:
+        return Fitted(bundle, linear_probs, linear_probs, labelled, labels)
+    probs = found.probs.copy()
+    probs[labelled] = found.held_out
+    return Fitted(bundle, probs, linear_probs, labelled, labels, found)
 
 
 def _head(points: Float[np.ndarray, "l r"], labels: Int64[np.ndarray, " l"], c: int) -> LogisticHead:
@@ -95,9 +118,9 @@ def checks(rows: Rows, known: Known) -> Checks:
 
 
 def accuracy(fitted: Fitted, found: Checks) -> monitor.Accuracy | None:
-    """How often the head is right on the whole catalogue, measured on the random checks."""
-    confidence = fitted.probs.max(axis=1)
-    guess = fitted.probs.argmax(axis=1)
+    """How often the linear head is right on the whole catalogue, measured on the random checks."""
+    confidence = fitted.linear_probs.max(axis=1)
+    guess = fitted.linear_probs.argmax(axis=1)
     truth = np.full(len(guess), -1)
     truth[fitted.labelled] = fitted.labels
     return monitor.audited_accuracy(
@@ -129,32 +152,53 @@ def rank(
         rows.vectors,
         np.searchsorted(seen, fitted.labels),
         candidate_probs=torch.from_numpy(_scaled(fitted.probs[np.ix_(candidates, seen)])),
-        coordinates=unit_rows(rows.coordinates),
+        familiar=_familiar(rows, candidates, fitted.labelled, rows.of(list(known.flagged))),
+        coordinates=rows.points,
         weights=(fitted.bundle.weights[seen], fitted.bundle.bias[seen]),
         labelled_probs=torch.from_numpy(_scaled(fitted.held_out[:, seen])),
         classes=len(seen),
     )
     batch = _chosen(material, strategy, np.random.default_rng([seed, len(fitted.labels)]))
+    order, marks = _with_checks(batch.ids, found, known, audit)
     score = dict(zip(batch.ids.tolist(), batch.scores.tolist(), strict=True))
-    done = len(found.rows) + len(found.open)
-    share = _share(audit, done, len(fitted.labels))
-    wanted = math.ceil(share * min(len(batch.ids), 2000))  # no person labels more between two models
-    if share > audit:
-        wanted = min(wanted, monitor.CHECKS_AT_A_FIFTH - done)  # the next model may come late
-    order, marks = monitor.interleave(batch.ids, found.waiting[:wanted], share, since=known.since_check)
     blind = _reserved(rows, len(fitted.labels)) if audit else set()
-    top = np.argsort(-fitted.probs, axis=1, kind="stable")[:, :_SUGGESTED]
+    shown = fitted.linear_probs  # what a person sees is what the model that is handed over says
+    top = np.argsort(-shown, axis=1, kind="stable")[:, :_SUGGESTED]
     return [
         Ranked(
             int(rows.ids[row]),
             float(score.get(row, 0.0)),
-            "random check" if mark else _reason(batch.strategy, fitted.probs[row], top[row], known.classes),
+            "random check" if mark else _reason(batch.strategy, shown[row], top[row], known.classes),
             bool(mark),
-            None if mark or row in blind else _suggestion(fitted.probs[row], top[row], known.class_ids),
+            None if mark or row in blind else _suggestion(shown[row], top[row], known.class_ids),
             int(clusters[row]) if len(clusters) else None,
         )
         for row, mark in zip(order.tolist(), marks.tolist(), strict=True)
     ]
+
+
+def _with_checks(
+    ids: Int64[np.ndarray, " n"], found: Checks, known: Known, audit: float
+) -> tuple[Int64[np.ndarray, " t"], Bool[np.ndarray, " t"]]:
+    """The strategy's order with random checks mixed in, and which they are."""
+    done = len(found.rows) + len(found.open)
+    share = _share(audit, done, len(known.label_of))
+    wanted = math.ceil(share * min(len(ids), 2000))  # no person labels more between two models
+    if share > audit:
+        wanted = min(wanted, monitor.CHECKS_AT_A_FIFTH - done)  # the next model may come late
+    return monitor.interleave(ids, found.waiting[:wanted], share, since=known.since_check)
+
+
+def _familiar(
+    rows: Rows,
+    candidates: Int64[np.ndarray, " n"],
+    labelled: Int64[np.ndarray, " l"],
+    flagged: Int64[np.ndarray, " f"],
+) -> Float[np.ndarray, " n"] | None:
+    """Chance that each candidate is of a class, where images were flagged to be of none."""
+    if not len(flagged):
+        return None
+    return familiarity(rows.points[candidates], rows.points[labelled], rows.points[flagged])
 
 
 def _scaled(probs: Probs) -> Probs:
@@ -188,13 +232,34 @@ def _share(audit: float, done: int, labels: int) -> float:
     return max(audit, usual) if done < monitor.CHECKS_AT_A_FIFTH else audit
 
 
-def cold(rows: Rows, known: Known, clusters: Int64[np.ndarray, " n"]) -> list[Ranked]:
-    """The order without a model: that of the random checks, so that the first labels measure accuracy too."""
-    answered = set(rows.of([*known.label_of, *known.skipped, *known.flagged]).tolist())
-    order = [row for row in rows.audit_order.tolist() if row not in answered][:_RANKED]
+def cold(
+    rows: Rows, known: Known, clusters: Int64[np.ndarray, " n"], *, strategy: str, audit: float
+) -> list[Ranked]:
+    """The order without a model: the strategy's where it can start from nothing, with random checks mixed in.
+
+    Others start in the order of the checks, so that the first labels measure accuracy too.
+    """
+    answered = np.zeros(len(rows.ids), bool)
+    answered[rows.of([*known.label_of, *known.skipped, *known.flagged])] = True
+    order = rows.audit_order[~answered[rows.audit_order]][:_RANKED]
+    marks, reason = np.zeros(len(order), bool), "random"
+    rule = strategies[strategy]
+    if rule.needs == {"embeddings"} and len(order):
+        material = Material(np.flatnonzero(~answered), np.empty(0, np.int64), rows.vectors)
+        rng = np.random.default_rng(0)
+        first = rule.choose(material.view(rule, rng), min(len(order), _FIRST), rng).ids
+        chosen = np.concatenate([first, order[~np.isin(order, first)]])[: len(order)]
+        order, marks = _with_checks(chosen, checks(rows, known), known, audit)
+        reason = "typical of many images"
     return [
-        Ranked(int(rows.ids[row]), 0.0, "random", cluster=int(clusters[row]) if len(clusters) else None)
-        for row in order
+        Ranked(
+            int(rows.ids[row]),
+            0.0,
+            "random check" if mark else reason,
+            bool(mark),
+            cluster=int(clusters[row]) if len(clusters) else None,
+        )
+        for row, mark in zip(order.tolist(), marks.tolist(), strict=True)
     ]
 
 
@@ -238,31 +303,46 @@ def forecast(rows: Rows, fitted: Fitted, *, seed: int = 0) -> advice.Forecast:
 def last_gain(rows: Rows, fitted: Fitted, *, seed: int = 0) -> float:
     """Accuracy that the last third of the labels brought, by the model's own account, on images without a label.
 
-    How much more probable today's guess is than that of a head that lacks a third of the labels: the mean of six such
-    heads, since twice each third is left out in turn. No label is spent on it, and nothing depends on which labels
-    were chosen; the probabilities are calibrated. 0 where no image is left.
+    How much more probable today's guess is than that of a model that lacks a third of the labels: the mean of six
+    such models, since twice each third is left out in turn. No label is spent on it, and nothing depends on which
+    labels were chosen; the probabilities are calibrated. 0 where no image is left.
     """
-    points, c = rows.coordinates[fitted.labelled], len(fitted.bundle.classes)
-    rest = np.setdiff1d(np.arange(len(rows.ids)), fitted.labelled)
-    if not len(rest):
-        return 0.0
-    probs, asked = fitted.probs[rest], rows.coordinates[rest]
-
-    def sure(kept: Bool[np.ndarray, " l"]) -> float:
-        guess = _head(points[kept], fitted.labels[kept], c).predict(asked).argmax(axis=1)
-        return float(probs[np.arange(len(rest)), guess].mean())
-
     rng = np.random.default_rng(seed)
-    thirds = [rng.permutation(len(points)) % 3 for _ in range(2)]
-    lacking = np.mean([sure(third != left_out) for third in thirds for left_out in range(3)])
-    return max(0.0, sure(np.ones(len(points), bool)) - float(lacking))
+    asked = np.setdiff1d(np.arange(len(rows.ids)), fitted.labelled)
+    if not len(asked):
+        return 0.0
+    if len(asked) > _ASKED_AT_MOST:
+        asked = np.sort(rng.choice(asked, _ASKED_AT_MOST, replace=False))
+    probs = fitted.probs[asked]
+
+    def sure(guess: Int64[np.ndarray, " a"]) -> float:
+        return float(probs[np.arange(len(asked)), guess].mean())
+
+    fold = fold_of(fitted.labels, seed=seed)
+    thirds = [rng.permutation(np.arange(fold.max() + 1) % 3) for _ in range(2)]
+    lacking = [
+        sure(_without(rows, fitted, third[fold] == left_out, asked).argmax(axis=1))
+        for third in thirds
+        for left_out in range(3)
+    ]
+    return max(0.0, sure(probs.argmax(axis=1)) - float(np.mean(lacking)))
+
+
+def _without(
+    rows: Rows, fitted: Fitted, out: Bool[np.ndarray, " l"], asked: Int64[np.ndarray, " a"]
+) -> Float[np.ndarray, "a c"]:
+    """What a model thinks of some rows that was not given some labels: whole folds of them."""
+    if fitted.blend is not None:
+        return blend_without(rows.points, fitted.blend, fitted.labelled, fitted.labels, out, asked)
+    head = _head(rows.coordinates[fitted.labelled[~out]], fitted.labels[~out], len(fitted.bundle.classes))
+    return head.predict(rows.coordinates[asked])
 
 
 def confusion(fitted: Fitted) -> dict[str, object]:
     """What was answered against what heads that did not know the answer say; and recall by class."""
     c = len(fitted.bundle.classes)
     counts = np.zeros((c, c), np.int64)
-    np.add.at(counts, (fitted.labels, fitted.held_out.argmax(axis=1)), 1)
+    np.add.at(counts, (fitted.labels, fitted.linear_probs[fitted.labelled].argmax(axis=1)), 1)
     totals = counts.sum(axis=1)
     return {
         "classes": list(fitted.bundle.classes),

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Float16, Int64
 
 from vizsla.functional.geometry import PrincipalAxes, principal_axes
+from vizsla.functional.graph import Graph, neighbour_graph
+from vizsla.functional.rows import as_rows
 from vizsla.models.backbones import Backbone
 from vizsla.models.embed import VectorStore, embed_files
+from vizsla.models.heads import unit_rows
 from vizsla.project import Project
 from vizsla.store import Image
 
@@ -32,6 +36,16 @@ class Rows:
     axes: PrincipalAxes
     digest: str
     """Names the images: equal digests, equal rows."""
+
+    @cached_property
+    def points(self) -> Float[np.ndarray, "n r"]:
+        """Where a head sees the images: those coordinates scaled to unit length."""
+        return unit_rows(self.coordinates)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Which images resemble each other; made once, in time that grows with the square of their number."""
+        return neighbour_graph(as_rows(self.points))
 
     def of(self, image_ids: Sequence[int]) -> Int64[np.ndarray, " m"]:
         """Row of each image; those not in the pool are left out."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from vizsla.functional.noise import suspects
 from vizsla.training.fit import Fitted
 from vizsla.training.pool import Known, Rows
 
@@ -19,32 +20,29 @@ _ROWS_AT_ONCE = 256
 def label_errors(fitted: Fitted, rows: Rows, known: Known) -> list[dict[str, Any]]:
     """Labelled images whose answer the other labels contradict, the least believable first.
 
-    What someone has confirmed is left out: they have looked already.
-
-    Source: self-confidence, as ranked by cleanlab (Kuan and Mueller 2022, arXiv:2207.03061).
+    The same images, in this order, are those to be asked again. What someone has confirmed is left out: they have
+    looked already.
     """
-    from cleanlab.rank import get_label_quality_scores
-
     seen = np.unique(fitted.labels)
     if len(seen) < 2:
         return []
     probs = fitted.held_out[:, seen].astype(np.float64)
     probs /= probs.sum(axis=1, keepdims=True)
     codes = np.searchsorted(seen, fitted.labels)
-    quality = get_label_quality_scores(codes, probs, method="self_confidence")
+    doubt = suspects(probs, codes)
     guess = probs.argmax(axis=1)
     image_ids = rows.ids[fitted.labelled]
-    order = np.argsort(quality, kind="stable").tolist()
-    suspects = [n for n in order if guess[n] != codes[n] and int(image_ids[n]) not in known.confirmed]
+    order = np.argsort(-doubt, kind="stable").tolist()
+    doubted = [n for n in order if guess[n] != codes[n] and int(image_ids[n]) not in known.confirmed]
     names = fitted.bundle.classes
     return [
         {
             "image": int(image_ids[n]),
             "label": names[fitted.labels[n]],
             "suggestion": [names[seen[guess[n]]], round(float(probs[n, guess[n]]), 4)],
-            "score": round(1.0 - float(quality[n]), 4),
+            "score": round(float(doubt[n]), 4),
         }
-        for n in suspects[:_MOST]
+        for n in doubted[:_MOST]
     ]
 
 

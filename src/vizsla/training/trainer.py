@@ -19,17 +19,20 @@ from vizsla import advice
 from vizsla.errors import VizslaError
 from vizsla.models.backbones import load_backbone
 from vizsla.models.embed import vector_store
+from vizsla.models.frozen import GRAPH_AT_MOST
 from vizsla.project import ANSWERED, CATALOGUE, REQUEST, Project
 from vizsla.standing import labels_needed, news, snapshots
 from vizsla.store import Model, Pulse
 from vizsla.store.overview import TRAINING
+from vizsla.store.queue import REVIEW
 from vizsla.training import review
 from vizsla.training.bundle import Bundle
 from vizsla.training.due import Moment, is_due
 from vizsla.training.fit import Fitted, accuracy, checks, cold, confusion, find_clusters, fit, forecast, rank
 from vizsla.training.pool import Known, Pool, Rows, known
 
-HEAD = "logistic"
+HEAD = "blend"
+GRAPH_OF_PART = 5_000
 _CHUNK = 32 * (os.cpu_count() or 1)  # images embedded between two looks at the labels
 _LOOK_SECONDS = 60.0  # until the catalogue is looked at though no scan said so
 _SETTLE_SECONDS = 0.3  # a burst of labels is over when none has come for so long …
@@ -170,7 +173,8 @@ class Trainer:
         try:
             about = {"version": model.version, "labels": len(answers.label_of), "head": HEAD}
             about |= {"backbone": self.settings.backbone, "image_size": self.settings.image_size}
-            fitted = fit(rows, answers, about=about | {"backbone_key": self.pool.backbone.key})
+            about |= {"backbone_key": self.pool.backbone.key}
+            fitted = fit(rows, answers, about=about, graph=self._affords_graph(rows))
             self.store.keep_artifact(model.version, fitted.bundle.to_bytes())
             model = self.store.finish_model(model.version, self._metrics(rows, fitted, answers, before))
             self._publish(model, rows, fitted, answers)
@@ -179,6 +183,10 @@ class Trainer:
             raise
         self._review(model, rows, fitted, answers)  # what goes wrong here does not undo the model
         return model
+
+    def _affords_graph(self, rows: Rows) -> bool:
+        """While images are still being embedded a graph lasts for one model only, so it must be quick to make."""
+        return len(rows.ids) <= (GRAPH_OF_PART if self.pool.todo else GRAPH_AT_MOST)
 
     def _model_before(self) -> Bundle | None:
         """The model to compare the new one with; none where it looked at the images through other eyes."""
@@ -231,7 +239,7 @@ class Trainer:
             "errors": review.label_errors(fitted, rows, answers),
             "duplicates": review.near_duplicates(rows, answers),
         }
-        self.store.set_setting("review", {"version": model.version, "label_id": answers.newest, **found})
+        self.store.set_setting(REVIEW, {"version": model.version, "label_id": answers.newest, **found})
         self.store.set_setting("confusion", confusion(fitted) | {"version": model.version})
 
     def _clustered(self, rows: Rows) -> Int64[np.ndarray, " n"]:
@@ -246,7 +254,14 @@ class Trainer:
 
     def _publish_cold(self) -> None:
         rows = self.pool.rows()
-        self.store.publish_ranking(None, cold(rows, known(self.project), self._clustered(rows)))
+        order = cold(
+            rows,
+            known(self.project),
+            self._clustered(rows),
+            strategy=self.settings.strategy,
+            audit=self.settings.audit,
+        )
+        self.store.publish_ranking(None, order)
         self._cold_of = rows.digest
 
     # saying so

@@ -88,7 +88,10 @@ def curve(project: ThisProject) -> wire.Curve:
 
 @router.post("/queue")
 def queue(body: wire.QueueIn, me: Me, store: ThisStore, pictures: ThePictures) -> wire.Items:
-    """The images to label next, leased to who asks; those already leased come first."""
+    """The images to label next, leased to who asks; those already leased come first.
+
+    Those to be asked again come without the label that stands, and without a suggestion.
+    """
     if body.keep is not None:
         store.release(me.id, body.keep)
     return wire.Items(
@@ -105,7 +108,7 @@ def queue(body: wire.QueueIn, me: Me, store: ThisStore, pictures: ThePictures) -
                 if item.suggestion is None
                 else [wire.Suggested(class_=name, prob=prob) for name, prob in item.suggestion],
             )
-            for item in store.claim(me.id, body.n)
+            for item in store.claim(me.id, body.n, relabel=body.source == "relabel")
         ]
     )
 

@@ -11,6 +11,7 @@ from vizsla import monitor
 from vizsla.project import Project
 from vizsla.standing import Standing, accuracy_of, standing
 from vizsla.store import Store, Tile
+from vizsla.store.queue import REVIEW
 from vizsla.web import wire
 from vizsla.web.pictures import Pictures
 from vizsla.web.watch import Watch
@@ -39,6 +40,7 @@ def project(project: Project, watch: Watch, who: str, *, read_only: bool) -> wir
         checks=wire.ChecksOut(done=now.checks, needed=monitor.CHECKS_TO_SHOW),
         training=training(project, watch, now),
         advice=_advice(now),
+        suspects=project.store.suspects(),
         notice=wire.readable(watch.notice) or None,
         guidelines=wire.readable(settings.guidelines),
         annotator=who,
@@ -157,7 +159,7 @@ def findings(store: Store, kind: Kind, label: str | None, predicted: str | None)
             Found(one.image_id, one.label, text=" · ".join(f"{who}: {name}" for who, name in one.answers))
             for one in store.disagreements()
         ]
-    review = store.setting("review") or {}
+    review = store.setting(REVIEW) or {}
     kept = _undecided(store, review.get(kind, []), review.get("label_id", 0))
     if kind == "duplicates":
         return [

@@ -52,6 +52,8 @@ class QueueIn(_In):
     n: Annotated[int, Field(ge=1, le=100), _WHOLE] = 5
     keep: Annotated[list[Text], Field(max_length=100)] | None = None
     """Leases to hold on to while all others are given back."""
+    source: Literal["relabel"] | None = None
+    """`relabel`: labelled images whose label the model doubts, to be answered once more; default: new ones."""
 
 
 class AnswerIn(_In):
@@ -140,6 +142,8 @@ class ProjectOut(BaseModel):
     checks: ChecksOut
     training: Training
     advice: Advice | None
+    suspects: int
+    """Labelled images that are worth asking again."""
     notice: str | None
     guidelines: str
     annotator: str

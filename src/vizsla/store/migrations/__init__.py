@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 from vizsla.errors import BadOption
 
 
-def upgrade(conn: Connection, name: str) -> None:
+def upgrade(conn: Connection, name: str, to: str = "head") -> None:
     """Run the revisions that are still to come, in the connection's transaction: all of them or none.
 
-    The caller keeps other processes out. `name` is what an error calls the database.
+    The caller keeps other processes out. `name` is what an error calls the database, `to` the last revision to run.
     """
     scripts = ScriptDirectory(str(Path(__file__).parent))
     known = {script.revision: script for script in scripts.walk_revisions()}
@@ -23,9 +23,9 @@ def upgrade(conn: Connection, name: str) -> None:
     current = context.get_current_revision()
     if current is not None and current not in known:
         raise BadOption(f"{name} was written by a newer Vizsla. Run: pip install --upgrade vizsla.")
-    pending = list(scripts.iterate_revisions("head", current))
+    pending = list(scripts.iterate_revisions(to, current))
     with Operations.context(context):
         for script in reversed(pending):
             script.module.upgrade()
     if pending:
-        context.stamp(scripts, "head")
+        context.stamp(scripts, to)

@@ -12,7 +12,7 @@
  * @typedef {{total: number, unlabelled: number, labelled: number, skipped: number, flagged: number}} Counts
  * @typedef {{id: string, name: string, version: string, classes: Class[], counts: Counts, model: Model|null,
  *   accuracy: Accuracy|null, checks: {done: number, needed: number}, training: Training, advice: Advice|null,
- *   notice: string|null, guidelines: string, annotator: string, read_only: boolean, strategy: string}} Project
+ *   suspects: number, notice: string|null, guidelines: string, annotator: string, read_only: boolean, strategy: string}} Project
  * @typedef {{item_id: number, lease_id: string|null, image_url: string, file_name: string,
  *   reason: string, audit: boolean, model_version: number|null, suggestion: Guess[]|null}} Item
  * @typedef {'labelled'|'skipped'|'flagged'} Status
@@ -103,7 +103,7 @@ function query(fields) {
 
 /** @returns {Promise<Project>} */
 export const getProject = () => call('GET', '/project')
-/** @param {{n: number, keep?: string[]}} wish @returns {Promise<{items: Item[]}>} */
+/** @param {{n: number, keep?: string[], source?: 'relabel'}} wish @returns {Promise<{items: Item[]}>} */
 export const claim = (wish) => call('POST', '/queue', wish)
 /** @param {Answer} answer @returns {Promise<Ack>} (keepalive: it arrives even if the page is closed now) */
 const postLabel = (answer) => call('POST', '/labels', answer, { keepalive: true })

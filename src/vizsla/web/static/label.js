@@ -6,7 +6,7 @@ import { Classes } from './classes.js'
 import { Drawer, said } from './drawer.js'
 import { Picture } from './picture.js'
 import { classOf, useTabKeys } from './commands.js'
-import { counted, percent } from './format.js'
+import { count, counted, percent } from './format.js'
 import { printed } from './keys.js'
 import { toast } from './state.js'
 
@@ -43,13 +43,13 @@ export function LabelTab({ store, session, live, keys }) {
   })
 
   return html`
-    <main class="label" data-looking=${looking !== null}>
+    <main class="label" data-looking=${looking !== null} data-relabelling=${state.relabelling}>
       <h1 class="sr">Label</h1>
       <div class="stage">
         ${slide
           ? html`<${Picture} slide=${slide} zoomed=${state.zoomed} onPainted=${session.painted}
               onZoom=${(/** @type {boolean} */ zoomed) => store.set({ zoomed })} />`
-          : html`<${Empty} state=${state} store=${store} />`}
+          : html`<${Empty} state=${state} store=${store} session=${session} />`}
       </div>
       <${Reason} slide=${slide} state=${state} guess=${best ?? null} acts=${acts} session=${session} />
       <aside class="side" aria-label="Answers">
@@ -104,6 +104,14 @@ function Reason({ slide, state, guess, acts, session }) {
       <button type="button" onClick=${() => session.look(null)}>Back to labelling</button>
     </div>`
   }
+  if (state.relabelling) {
+    const left = state.project?.suspects ?? 0
+    return html`<div class="reason">
+      <p><span data-testid="reason">${slide?.item.reason ?? ''}</span>
+        ${slide && left > 1 && html`<span class="quiet"> · ${count(left)} left</span>`}</p>
+      <button type="button" data-testid="relabel-end" onClick=${() => session.relabel(false)}>Back to new images</button>
+    </div>`
+  }
   return html`<div class="reason">
     <p data-testid="reason">${slide?.item.reason ?? ''}</p>
     ${guess &&
@@ -133,13 +141,15 @@ const Act = ({ name, act, chord, disabled }) => html`
   </button>
 `
 
-/** Why there is no image, and what to do now. @param {{state: State, store: import('./state.js').Store}} props */
-function Empty({ state, store }) {
+/** Why there is no image, and what to do now.
+ * @param {{state: State, store: import('./state.js').Store, session: import('./session.js').Session}} props */
+function Empty({ state, store, session }) {
   const { project, dry, online } = state
   if (!project || !(dry || project.read_only)) return html`<p class="absent pending" role="status">${online ? 'Opening…' : 'Connecting…'}</p>`
   if (project.read_only) {
     return html`<div class="absent"><h2>Only to look at</h2><p>This server takes no answers; the other tabs show how it stands.</p></div>`
   }
+  if (state.relabelling) return html`<${AskedAll} left=${project.suspects - state.outbox.waiting} store=${store} session=${session} />`
   if (project.training.state === 'scanning') {
     return html`<p class="absent pending" role="status">Looking for images…</p>`
   }
@@ -160,3 +170,17 @@ function Empty({ state, store }) {
     </p>
   </div>`
 }
+
+/** No image is left to ask again. @param {{left: number, store: import('./state.js').Store,
+ *   session: import('./session.js').Session}} props */
+const AskedAll = ({ left, store, session }) => html`
+  <div class="absent" data-testid="asked-all" role="status">
+    ${left > 0
+      ? html`<h2>Nothing free just now</h2><p>${counted(left, 'image')} left to ask again, on other people’s screens.</p>`
+      : html`<h2>Nothing left to ask again</h2><p>No label that was given once is in doubt. The next model may find others.</p>`}
+    <p class="links">
+      <button type="button" data-testid="back-to-review" onClick=${() => (session.relabel(false), store.set({ tab: 'review' }))}>Back to Review</button>
+      <button type="button" onClick=${() => session.relabel(false)}>Label new images</button>
+    </p>
+  </div>
+`

@@ -20,7 +20,7 @@ const MOST = 100
 const RETRY_MS = 1000
 
 /**
- * @param {{claim: (wish: {n: number, keep?: string[]}) => Promise<{items: Item[]}>,
+ * @param {{claim: (wish: {n: number, keep?: string[], source?: 'relabel'}) => Promise<{items: Item[]}>,
  *   unsent: () => Answer[], onChange: () => void, onFault: (slide: Slide) => void,
  *   onRefused: (status: number, detail: string) => void}} options
  */
@@ -38,6 +38,8 @@ export function createQueue({ claim, unsent, onChange, onFault, onRefused }) {
   /** @type {'no'|'fill'|'swap'} */
   let wanted = 'no'
   let claiming = false
+  /** Which images are asked for; what comes from the other queue is late. @type {'relabel'|undefined} */
+  let source
 
   const inHand = () => (current ? [current, ...ahead] : ahead)
   const known = (/** @type {ItemId} */ id) => inHand().find((slide) => slide.item.item_id === id)
@@ -73,8 +75,9 @@ export function createQueue({ claim, unsent, onChange, onFault, onRefused }) {
 
   async function fetchMore() {
     const began = performance.now()
-    const { items } = await claim({ n: wish() })
-    take(items, began)
+    const asked = source
+    const { items } = await claim({ n: wish(), source })
+    if (asked === source) take(items, began)
   }
 
   /** The visible image and the one decoded behind it stay; the rest follows the new ranking. */
@@ -85,8 +88,9 @@ export function createQueue({ claim, unsent, onChange, onFault, onRefused }) {
     onChange()
     const leases = [...inHand().map((slide) => slide.item.lease_id), ...unsent().map((answer) => answer.lease_id)]
     const keep = leases.filter((lease) => typeof lease === 'string')
-    const { items } = await claim({ n: wish(), keep })
-    take(items, began)
+    const asked = source
+    const { items } = await claim({ n: wish(), keep, source })
+    if (asked === source) take(items, began)
   }
 
   /** @param {Item[]} items @param {number} began when they were asked for */
@@ -152,6 +156,17 @@ export function createQueue({ claim, unsent, onChange, onFault, onRefused }) {
     claimed: () => inHand().length,
     fill: () => want('fill'),
     swap: () => want('swap'),
+
+    /** Ask for other images from now on; what is in hand of the first goes back.
+     * @param {'relabel'|undefined} other */
+    turn(other) {
+      source = other
+      current = null
+      ahead = []
+      dry = false
+      want('swap')
+      onChange()
+    },
 
     /** These images are answered: they leave, and the next one is on. @param {ItemId[]} ids */
     answer(ids) {

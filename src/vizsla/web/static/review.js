@@ -4,6 +4,7 @@ import { html, useEffect, useState } from './view.js'
 import { getReview, problem } from './api.js'
 import { classOf, useTabKeys } from './commands.js'
 import { Finding, proposal } from './finding.js'
+import { counted } from './format.js'
 import { toast } from './state.js'
 
 /** @typedef {import('./api.js').Finding} FindingData */
@@ -97,6 +98,13 @@ export function ReviewTab({ store, session, keys }) {
         html`<button type="button" class="filter" data-testid="filter" onClick=${() => show({ label: '', predicted: '' })}>
           labelled ${label}, predicted ${predicted} <span aria-label="remove the filter">✕</span></button>`}
       </div>
+      ${kind === 'errors' && !readOnly && project !== null && project.suspects > 0 &&
+      html`<p class="again">
+        <button type="button" class="main" data-testid="relabel" onClick=${() => session.relabel(true)}>
+          Ask again: ${counted(project.suspects, 'image')}</button>
+        <span class="quiet">A second opinion: each image once more, without its label. The same answer confirms it;
+          another one replaces it and is listed under Disagreements.</span>
+      </p>`}
       ${findings?.length === 0 &&
       html`<p class="nothing quiet" role="status">${KINDS.find(([name]) => name === kind)?.[2]}</p>`}
       <ol class="findings">

@@ -76,7 +76,8 @@ export function createSession(store, { storage, projectId, signIn }) {
   /** The slide of an image answered before. @param {Answered} of @param {string} reason */
   function slideOf(of, reason) {
     const kept = trail.find((slide) => slide.item.item_id === of.item_id)
-    if (kept) return Object.assign(kept, { paintedAt: null, guessSeen: false })
+    // Its lease ended with the answer; without one, the answer goes by what the server leases now.
+    if (kept) return Object.assign(kept, { item: { ...kept.item, lease_id: null }, paintedAt: null, guessSeen: false })
     return queue.slide(bareItem(of, reason))
   }
 
@@ -151,6 +152,14 @@ export function createSession(store, { storage, projectId, signIn }) {
       slide.paintedAt = performance.now()
       slide.image.dataset.painted = slide.paintedAt.toFixed(1)
       slide.guessSeen ||= store.get().guessesShown && slide.item.suggestion !== null
+    },
+
+    /** To the images that are worth asking again, or back to new ones. @param {boolean} relabelling */
+    relabel(relabelling) {
+      store.set({ tab: 'label', looking: null, zoomed: false })
+      if (relabelling === store.get().relabelling) return
+      store.set({ relabelling })
+      queue.turn(relabelling ? 'relabel' : undefined)
     },
 
     toggleGuesses() {

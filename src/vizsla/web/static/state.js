@@ -17,6 +17,7 @@
  *   outbox: import('./outbox.js').OutboxState,
  *   current: Slide|null,
  *   dry: boolean,
+ *   relabelling: boolean,
  *   looking: {recent: Recent, slide: Slide}|null,
  *   recent: Recent[],
  *   guessesShown: boolean,
@@ -30,7 +31,7 @@
  *   epoch: number,
  *   review: ReviewFilter
  * }} State
- *   looking: an earlier answer that is looked at again; freshModel: a version that came a moment ago;
+ *   relabelling: labelled images are asked again, in place of new ones; looking: an earlier answer that is looked at again; freshModel: a version that came a moment ago;
  *   epoch: rises when other tabs' lists are out of date
  */
 
@@ -44,6 +45,7 @@ export const initialState = (given) => ({
   outbox: { waiting: 0, late: false, refused: [] },
   current: null,
   dry: false,
+  relabelling: false,
   looking: null,
   recent: [],
   guessesShown: true,
