@@ -51,9 +51,9 @@ class Catalogue:
 
     def with_order(self, rng: np.random.Generator) -> Catalogue:
         """The same images, their random checks in another order."""
-        return replace(
-            self, rows=replace(self.rows, audit_order=rng.permutation(len(self.truth)).astype(np.int64))
-        )
+        rows = replace(self.rows, audit_order=rng.permutation(len(self.truth)).astype(np.int64))
+        vars(rows).update(points=self.rows.points, graph=self.rows.graph)  # found once for all
+        return replace(self, rows=rows)
 
 
 def catalogue(

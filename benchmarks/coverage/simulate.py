@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `simulated` lies beside this folder
-from simulated import Catalogue, Images, Model, accuracy, catalogue, labelled, read
+from simulated import Catalogue, Model, accuracy, catalogue, labelled, read
 
 from vizsla.training.fit import Checks
 from vizsla.training.fit import accuracy as measured
@@ -34,9 +34,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("images", nargs="+", metavar="NAME=FOLDER:CHECKS", help="dogs=data/dogs/train:30,60")
     options.add_argument("--projects", type=int, default=50)
+    options.add_argument("--first", type=int, default=0, help="number, and seed, of the first")
     options.add_argument("--redraws", type=int, default=20)
     options.add_argument("--paired", type=int, default=20, help="projects labelled without checks too")
-    options.add_argument("--strategy", default="margin")
+    options.add_argument("--strategy", default="auto")
     options.add_argument("--axes", type=int, default=256, help="principal axes that the head reads")
     options.add_argument("--out", type=Path, default=Path("out/coverage-simulated.jsonl"))
     chosen = options.parse_args()
@@ -44,8 +45,9 @@ def main() -> None:
     done = [json.loads(line) for line in chosen.out.read_text().splitlines()] if chosen.out.exists() else []
     there = {(one["data"], one["project"]) for one in done}
     sources = [source(text) for text in chosen.images]
-    images = {name: read(folder) for name, folder, _ in sources}
-    for project in range(chosen.projects):
+    rng = np.random.default_rng(0)
+    images = {name: catalogue(read(folder), rng, axes=chosen.axes) for name, folder, _ in sources}
+    for project in range(chosen.first, chosen.first + chosen.projects):
         for name, _, wanted in sources:
             if (name, project) in there:
                 continue
@@ -61,10 +63,10 @@ def source(text: str) -> tuple[str, Path, list[int]]:
     return name, Path(folder), [int(number) for number in wanted.split(",")]
 
 
-def once(images: Images, wanted: list[int], chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
+def once(images: Catalogue, wanted: list[int], chosen: argparse.Namespace, seed: int) -> dict[str, Any]:
     """One project: its curve, its intervals; with `paired`, its curve without checks."""
     began, rng = time.process_time(), np.random.default_rng(seed)
-    of = catalogue(images, rng, axes=chosen.axes)
+    of = images.with_order(rng)
     way = {"strategy": chosen.strategy, "seed": seed, "growth": GROWTH}
     curve: list[tuple[int, float]] = []
     runs: list[dict[str, Any]] = []
