@@ -13,7 +13,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from vizsla.errors import BadArray
-from vizsla.functional.geometry import principal_axes
+from vizsla.functional.geometry import axes_that_fit, principal_axes
 from vizsla.functional.rows import as_rows, take
 from vizsla.models.heads import INVERSE_STRENGTH, LogisticHead, unit_rows
 from vizsla.strategy.base import Head, Pool, Strategy, View
@@ -135,7 +135,8 @@ class Material:
             features = (
                 self.embeddings.cpu().numpy() if isinstance(self.embeddings, Tensor) else self.embeddings
             )
-            coordinates = principal_axes(features)(features)
+            most = axes_that_fit(len(features), features.shape[1] * features.itemsize)
+            coordinates = principal_axes(features, most)(features)
             for part in np.array_split(coordinates, max(1, len(coordinates) // _AT_ONCE)):
                 part[:] = unit_rows(part)  # in place: of a large pool there is no room for two
             self.coordinates = coordinates

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vizsla.functional import rows
+from vizsla.functional import perturbation, rows
 from vizsla.functional.perturbation import (
     alfamix,
     dropped_flips,
@@ -192,6 +192,20 @@ def test_one_of_each_takes_one_row_of_every_cluster_best_first():
         mine = np.flatnonzero(eligible & (np.arange(30) // 10 == pick // 10))
         away = np.linalg.norm(points[mine] - points[mine].mean(axis=0), axis=1)
         assert pick == mine[away.argmin()]
+
+
+def test_of_very_many_eligible_rows_some_stand_for_all(monkeypatch):
+    monkeypatch.setattr(perturbation, "_CLUSTERED", 0)
+    points = np.repeat([[0.0, 0], [100, 0], [0, 100]], 200, axis=0) + np.random.default_rng(0).normal(
+        size=(600, 2)
+    )
+    eligible = np.arange(600) % 5 > 0
+    none = np.zeros(600)
+    picks = one_of_each(
+        torch.from_numpy(points), np.arange(600), eligible, none, none, 3, np.random.default_rng(1)
+    )
+    assert sorted(picks // 200) == [0, 1, 2]
+    assert eligible[picks].all()
 
 
 def test_one_of_each_breaks_ties_of_what_fills_up_at_random():

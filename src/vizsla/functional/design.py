@@ -12,12 +12,11 @@ from numpy.random import Generator
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vizsla.functional.geometry import principal_axes
+from vizsla.functional.geometry import axes_that_fit, principal_axes
 from vizsla.functional.rows import Picked, blocks, gather, parts
 
 PENALTY = 1 / 30
 """λ, the L2 penalty of `vizsla.models.heads.LogisticHead` on rows of unit length (inverse_strength = 30)."""
-AXES = 256
 _SAMPLE = 4096  # rows that settle the principal axes of a pool
 _EQUAL = 1e-9
 _TOLD = 0.2  # information of a label, p1(1 − p1) of an image that is in some doubt
@@ -49,8 +48,8 @@ def bait(
 
     A = λI + Σ w h hᵀ over labelled and chosen rows, F = the mean of w h hᵀ over candidates. h is what the head
     reads: the row from the pool's centre, scaled to unit length, and a 1 for the bias; on more than 256 features
-    their principal axes. So neither moving nor scaling all rows changes anything. This is BAIT with its Fisher
-    information of "the most likely class or another", which has rank one per row.
+    their principal axes (of a large pool fewer: `axes_that_fit`). So neither moving nor scaling all rows changes
+    anything. This is BAIT with its Fisher information of "the most likely class or another", of rank one per row.
 
     Args:    weights: w of the candidates, at least 0 (see `doubt`). known_weights: w of the labelled rows.
     Returns: positions among the candidates in the order in which they were added, and by how much each lowered
@@ -123,11 +122,12 @@ class _Inputs:
         self, rows: Float[Tensor, "N d"], positions: Int64[np.ndarray, " s"], rng: Generator
     ) -> None:
         self.axes: Tensor | None = None
-        if rows.shape[1] > AXES:
+        most = axes_that_fit(len(positions), rows.shape[1] * rows.element_size())
+        if rows.shape[1] > most:
             some = positions
             if len(some) > _SAMPLE:
                 some = np.sort(rng.choice(some, _SAMPLE, replace=False))
-            found = principal_axes(gather(rows, some).cpu().numpy(), AXES)
+            found = principal_axes(gather(rows, some).cpu().numpy(), most)
             self.centre = torch.from_numpy(found.centre).to(rows.device)
             self.axes = torch.from_numpy(found.axes.T).to(rows.device)
         else:

@@ -10,6 +10,8 @@ from jaxtyping import Float, Float64
 from vizsla.functional.threads import one_thread
 
 ROWS_AT_ONCE = 4096
+AXES = 256
+_ROOM = 128 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +30,17 @@ class PrincipalAxes:
         return coordinates
 
 
-def principal_axes(rows: Float[np.ndarray, "n d"], most: int = 256) -> PrincipalAxes:
+def axes_that_fit(n: int, row_bytes: int) -> int:
+    """How many coordinates of each of n rows to keep: 256, fewer where that is over 128 MB and a quarter of the rows.
+
+    >>> axes_that_fit(100_000, 2048), axes_that_fit(1_000_000, 2048)
+    (256, 128)
+    """
+    room = max(_ROOM, n * row_bytes // 4)
+    return max(1, min(AXES, room // (4 * max(n, 1))))
+
+
+def principal_axes(rows: Float[np.ndarray, "n d"], most: int = AXES) -> PrincipalAxes:
     """At most `most` principal axes of the rows; directions without variance are left out.
 
     Args:    rows: n ≥ 1 rows of any float type; read in parts, so they may be a memory map.

@@ -18,6 +18,7 @@ from vizsla.functional.rows import Picked, gather, parts
 STEP = 0.2
 """ε·√d of ALFA-Mix: how far a row is moved, as a part of its distance to the farthest class mean."""
 _DOUBLINGS = 8
+_CLUSTERED = 50_000
 
 Doubts = tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]
 
@@ -173,9 +174,13 @@ def one_of_each(
 ) -> Int64[np.ndarray, " k"]:
     """The eligible candidate nearest to the centre of each of k clusters of them, highest score first.
 
-    Too few of them: all, then the rest by `others`, highest first. Ties are broken at random.
+    Of more than 50,000 eligible ones (or 100 for each of the k) so many at random. Too few of them: all, then the
+    rest by `others`, highest first. Ties are broken at random.
     """
     found = np.flatnonzero(eligible)
+    most = max(_CLUSTERED, 100 * k)
+    if len(found) > most:
+        found = np.sort(rng.choice(found, most, replace=False))
     if len(found) > k:
         some = gather(rows, candidates[found])
         found = found[nearest_unpicked(some, kmeans(some, k, rng).centroids)]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
+import logging
+import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -18,14 +20,19 @@ from typing import TypeVar
 import numpy as np
 import torch
 from filelock import FileLock
-from jaxtyping import Float16, Int64, UInt8
+from jaxtyping import Float16, Float32, Int64, UInt8
 
 from vizsla.caching import cache_dir, explain_write_errors, write_atomically
 from vizsla.data.images import load
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadWeights, NoImages, UnreadableImage
 from vizsla.models.backbones import Backbone, Transform, one_thread
+from vizsla.models.runtime import Runtime, TorchRuntime, best_runtime, cores, is_out_of_memory
 from vizsla.types import Embeddings, Progress
+
+log = logging.getLogger(__name__)
+
+_TRIAL = 4  # batches of each core that show how long an image takes
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -44,16 +51,17 @@ def embed(
     backbone: Backbone,
     *,
     cache: Path | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Embeddings:
     """Features of every readable image of the data set, computed at most once per image content and backbone.
 
     What is computed is on disk batch by batch, so an interrupted call goes on where it stopped. An image that
-    cannot be read is left out, logged and named in `unreadable`.
+    cannot be read is left out, logged and named in `unreadable`. The fastest runtime is used that pays.
 
     Args:    cache: folder of the cache; default `$VIZSLA_CACHE` or the platform's own.
+             batch_size: images computed at once; default: what suits the runtime. Halved where memory runs out.
              progress: called with (images done, images in all).
     Returns: float16 rows of length `backbone.dim`, in the order of the data set; memory-mapped where they
              lie side by side in the cache.
@@ -61,7 +69,8 @@ def embed(
     """
     store = vector_store(backbone, cache)
     paths = [Path(name) for name in dataset.image_filenames]
-    found = embed_files(paths, backbone, store, batch_size=batch_size, device=device, progress=progress)
+    engine = Engine(backbone, device, batch_size=batch_size, cache=cache)
+    found = embed_files(paths, engine, store, progress=progress)
     if found.reasons and len(found.reasons) == len(dataset):
         raise NoImages(
             f"none of the {len(dataset)} images in {dataset.dir_path} can be read; "
@@ -93,56 +102,105 @@ class Embedded:
 
 def embed_files(
     paths: Sequence[Path],
-    backbone: Backbone,
+    engine: Engine,
     store: VectorStore,
     *,
-    batch_size: int = 32,
-    device: torch.device | str = "cpu",
+    more: int = 0,
     progress: Progress | None = None,
 ) -> Embedded:
-    """Have the features of these files in the store, computing those of contents that it does not know."""
-    files = _Files(paths, backbone.transform)
+    """Have the features of these files in the store, computing those of contents that it does not know.
+
+    Args: more: files that later calls will bring, which decide whether preparing a faster runtime pays.
+    """
+    files = _Files(paths, engine.backbone.transform)
     rows = store.find(files.shas)
     done = int((rows >= 0).sum())
     while missing := files.missing(rows):
-        _describe(store, backbone)
-        for shas, vectors, finished in _computed(backbone, files.decoded(missing, batch_size), device):
-            store.append(shas, vectors)
-            done += finished
-            if progress:
-                progress(done, len(paths))
+        _describe(store, engine.backbone)
+        for part in engine.portions(missing, more):
+            for shas, vectors, finished in engine.compute(files.decoded(part, engine.batch)):
+                store.append(shas, vectors)
+                done += finished
+                if progress:
+                    progress(done, len(paths))
         rows = store.find(files.shas)
     files.explain(rows)
     return Embedded(files.shas, rows, files.reasons)
 
 
-def _computed(
-    backbone: Backbone, batches: Iterable[Pixels], device: torch.device | str
-) -> Iterator[tuple[list[Sha], Float16[np.ndarray, "n d"], int]]:
-    """The batches with features for pixels, several batches at a time and each in one thread."""
-    backbone.module.to(device).to(memory_format=torch.channels_last)
+class Engine:
+    """Runs a backbone batch by batch; changes to a faster runtime once the images to come are worth preparing it."""
 
-    def compute(batch: Pixels) -> tuple[list[Sha], Float16[np.ndarray, "n d"], int]:
+    def __init__(
+        self,
+        backbone: Backbone,
+        device: torch.device | str = "cpu",
+        *,
+        batch_size: int | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.device = device
+        self._cache = cache
+        self._batch_size = batch_size
+        self._tried: tuple[int, float] = (0, 0.0)  # images, and the seconds that they took
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        return best_runtime(self.backbone, self.device, cache=self._cache)
+
+    @property
+    def batch(self) -> int:
+        """Images to compute at once."""
+        return self._batch_size or self.runtime.batch
+
+    def portions(self, images: Sequence[int], more: int) -> Iterator[Sequence[int]]:
+        """The images in one portion, or first a few that show how long they take, so that the rest may be faster."""
+        few = _TRIAL * self.batch * self.runtime.at_once - self._tried[0]
+        if few > 0:
+            yield images[:few]
+            images = images[few:]
+        if images:
+            if isinstance(self.runtime, TorchRuntime):
+                count, seconds = self._tried
+                to_come = seconds / max(count, 1) * (len(images) + more)
+                self.runtime = best_runtime(self.backbone, self.device, seconds=to_come, cache=self._cache)
+            yield images
+
+    def compute(
+        self, batches: Iterable[Pixels]
+    ) -> Iterator[tuple[list[Sha], Float16[np.ndarray, "n d"], int]]:
+        """The batches with features for pixels, several at a time and each in one thread."""
+        began, count, runtime = time.monotonic(), 0, self.runtime
+        with one_thread():
+            for shas, vectors, finished in in_threads(self._features, batches, ahead=runtime.at_once):
+                count += finished
+                yield shas, vectors, finished
+        self._tried = self._tried[0] + count, self._tried[1] + time.monotonic() - began
+
+    def _features(self, batch: Pixels) -> tuple[list[Sha], Float16[np.ndarray, "n d"], int]:
         shas, pixels, finished = batch
-        vectors = (
-            forward(backbone, np.stack(pixels), device) if pixels else np.empty((0, backbone.dim), np.float16)
-        )
-        return shas, vectors, finished
+        if not pixels:
+            return shas, np.empty((0, self.backbone.dim), np.float16), finished
+        found = self._run(np.stack(pixels))
+        if np.isnan(found).any():
+            raise BadWeights(
+                f"backbone {self.backbone.name} gives features that are no numbers. Check its weights."
+            )
+        return shas, np.clip(found, -65504, 65504).astype(np.float16), finished
 
-    with one_thread():
-        yield from in_threads(compute, batches, ahead=os.cpu_count() or 1)
-
-
-@torch.inference_mode()
-def forward(
-    backbone: Backbone, pixels: UInt8[np.ndarray, "n 3 s s"], device: torch.device | str
-) -> Float16[np.ndarray, "n d"]:
-    """One batch through the network, which lies on the device."""
-    inputs = backbone.transform.normalise(torch.from_numpy(pixels).to(device))
-    features = backbone.module(inputs.contiguous(memory_format=torch.channels_last)).float()
-    if features.isnan().any():
-        raise BadWeights(f"backbone {backbone.name} gives features that are no numbers. Check its weights.")
-    return features.clamp(-65504, 65504).half().cpu().numpy()
+    def _run(self, pixels: UInt8[np.ndarray, "n 3 s s"]) -> Float32[np.ndarray, "n d"]:
+        """The features; in halves where memory does not suffice, and smaller batches from then on."""
+        try:
+            return self.runtime(pixels)
+        except Exception as error:
+            if len(pixels) == 1 or not is_out_of_memory(error):
+                raise
+        half = (len(pixels) + 1) // 2
+        if self.batch > half:
+            log.warning("not enough memory for %d images at once: going on with %d", len(pixels), half)
+            self._batch_size = half
+        return np.concatenate([self._run(pixels[:half]), self._run(pixels[half:])])
 
 
 class _Files:
@@ -311,7 +369,7 @@ def hash_file(path: Path) -> Sha | None:
 
 def in_threads(work: Callable[[A], B], items: Iterable[A], *, ahead: int) -> Iterator[B]:
     """`map(work, items)` in threads, at most `ahead` results ahead of the consumer."""
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(max_workers=min(8, cores())) as threads:
         rest = iter(items)
         waiting = deque(threads.submit(work, item) for item in islice(rest, ahead))
         while waiting:

@@ -14,7 +14,7 @@ from vizsla.functional.geometry import PrincipalAxes, principal_axes
 from vizsla.functional.graph import Graph, neighbour_graph
 from vizsla.functional.rows import as_rows
 from vizsla.models.backbones import Backbone
-from vizsla.models.embed import VectorStore, embed_files
+from vizsla.models.embed import Engine, VectorStore, embed_files
 from vizsla.models.heads import unit_rows
 from vizsla.project import Project
 from vizsla.store import Image
@@ -70,6 +70,11 @@ class Pool:
     _rows: Rows | None = None
     _axes_of: tuple[int, PrincipalAxes] | None = None
 
+    @cached_property
+    def engine(self) -> Engine:
+        """What runs the backbone."""
+        return Engine(self.backbone)
+
     def refresh(self) -> None:
         """Look at the catalogue again: images may have come, gone or changed their content."""
         images = self.project.store.images(state="present")
@@ -89,7 +94,7 @@ class Pool:
         """Embed the next images, note their content hashes, and take the unreadable ones out of the queue."""
         batch = self.todo[:count]
         paths = [self.project.path(image.path or "") for image in batch]
-        found = embed_files(paths, self.backbone, self.vectors)
+        found = embed_files(paths, self.engine, self.vectors, more=len(self.todo) - len(batch))
         hashes: dict[int, str] = {}
         for image, sha, row in zip(batch, found.shas, found.rows.tolist(), strict=True):
             if row >= 0 and sha is not None and image.sha256 in (None, sha.hex()):

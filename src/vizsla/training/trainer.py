@@ -6,7 +6,6 @@ It keeps nothing that cannot be found again: kill it at any moment, and the next
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import asdict
 from functools import cached_property
@@ -20,6 +19,7 @@ from vizsla.errors import VizslaError
 from vizsla.models.backbones import load_backbone
 from vizsla.models.embed import vector_store
 from vizsla.models.frozen import GRAPH_AT_MOST
+from vizsla.models.runtime import cores
 from vizsla.project import ANSWERED, CATALOGUE, REQUEST, Project
 from vizsla.standing import labels_needed, news, snapshots
 from vizsla.store import Model, Pulse
@@ -33,7 +33,7 @@ from vizsla.training.pool import Known, Pool, Rows, known
 
 HEAD = "blend"
 GRAPH_OF_PART = 5_000
-_CHUNK = 32 * (os.cpu_count() or 1)  # images embedded between two looks at the labels
+_CHUNK = 32 * cores()  # images embedded between two looks at the labels
 _LOOK_SECONDS = 60.0  # until the catalogue is looked at though no scan said so
 _SETTLE_SECONDS = 0.3  # a burst of labels is over when none has come for so long …
 _BURST_SECONDS = 2.0  # … or when it has lasted for so long

@@ -1,0 +1,144 @@
+"""The fast ways to run a network against PyTorch as it is."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vizsla.data.indexed import IndexedDataset
+from vizsla.models import runtime
+from vizsla.models.backbones import Backbone, Transform
+from vizsla.models.embed import Engine, embed
+from vizsla.models.runtime import Exported, OnnxRuntime, TorchRuntime, best_runtime
+
+SIZE = 32
+
+
+class Small(nn.Module):
+    """A convolution and a pool: enough for an exporter to do something."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
+        )
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x) * self.factor
+
+
+class Stubborn(Small):
+    """No exporter can follow what it does."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = super().forward(x)
+        return found if found.sum() > 0 else found - 1
+
+
+def backbone(module: nn.Module, digest: str) -> Backbone:
+    return Backbone("small", module.eval(), Transform(SIZE), 32, digest)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    found = Exported(backbone(Small(), "small"), tmp_path_factory.mktemp("cache"))
+    assert found.make()
+    return found
+
+
+def pixels(n: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, 3, SIZE, SIZE), np.uint8)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_an_exported_network_agrees_with_pytorch_for_any_number_of_images(exported: Exported, n: int) -> None:
+    expected = TorchRuntime(exported.backbone)(pixels(n))
+    found = OnnxRuntime(exported.file, SIZE)(pixels(n))
+    assert found.shape == (n, 32)
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_it_is_exported_once_and_found_again(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("exported twice")
+
+    monkeypatch.setattr(runtime, "export", never)
+    cache = exported.folder.parent
+    assert Exported(exported.backbone, cache).make()
+    assert isinstance(best_runtime(exported.backbone, cache=cache), OnnxRuntime)
+    assert isinstance(best_runtime(backbone(Small(), "other"), cache=cache), TorchRuntime)
+
+
+def test_a_network_that_cannot_be_exported_stays_with_pytorch_and_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stubborn = backbone(Stubborn(), "stubborn")
+    assert isinstance(best_runtime(stubborn, seconds=1e6, cache=tmp_path), TorchRuntime)
+    assert Exported(stubborn, tmp_path).reason
+    monkeypatch.setattr(runtime, "export", lambda *_: pytest.fail("tried again"))
+    assert not Exported(stubborn, tmp_path).make()
+
+
+def test_an_export_that_disagrees_with_pytorch_is_refused(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "export", lambda _, file: file.write_bytes(exported.file.read_bytes()))
+    twin = Exported(backbone(Small(factor=1.002), "twin"), tmp_path)
+    assert not twin.make()
+    assert not twin.is_there
+    assert "differ from PyTorch's by 0.002" in (twin.reason or "")
+
+
+def test_images_change_to_the_faster_runtime_once_that_pays(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "EXPORT_SECONDS", 0.0)
+    monkeypatch.setattr(runtime, "cores", lambda: 1)
+    small = backbone(Small(), "small")
+    found = embed(IndexedDataset(toys), small, cache=tmp_path, batch_size=2)
+    assert Exported(small, tmp_path).is_there  # after 8 of 36 images
+    expected = embed(IndexedDataset(toys), small, cache=tmp_path / "other", batch_size=36)
+    np.testing.assert_allclose(found.vectors, expected.vectors, atol=1e-2 * np.abs(expected.vectors).max())
+
+
+def test_a_few_images_are_not_worth_an_export(toys: Path, tmp_path: Path) -> None:
+    small = backbone(Small(), "small")
+    embed(IndexedDataset(toys), small, cache=tmp_path, batch_size=2)
+    assert not Exported(small, tmp_path).is_there
+
+
+class Greedy(Small):
+    """Has memory for four images."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(x)
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on_saying_so(
+    toys: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = embed(IndexedDataset(toys), backbone(Greedy(), "greedy"), cache=tmp_path, batch_size=16)
+    assert "going on with 8" in caplog.text
+    assert "going on with 4" in caplog.text
+    expected = embed(IndexedDataset(toys), backbone(Small(), "small"), cache=tmp_path, batch_size=3)
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+
+
+def test_one_image_that_needs_too_much_memory_is_an_error(tmp_path: Path) -> None:
+    class Insatiable(Small):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise MemoryError
+
+    engine = Engine(backbone(Insatiable(), "insatiable"), cache=tmp_path)
+    with pytest.raises(MemoryError):
+        list(engine.compute([([b"1"], [pixels(1)[0]], 1)]))
