@@ -69,7 +69,9 @@ def catalogue(
     rows = np.flatnonzero(np.isin(images.labels, kept))
     rows = np.sort(rng.permutation(rows)[:size])
     vectors = images.vectors[rows]
-    few = principal_axes(vectors, axes)(vectors)  # strategies look at them too: else `auto` finds axes every time
+    few = principal_axes(vectors, axes)(
+        vectors
+    )  # strategies look at them too: else `auto` finds axes every time
     found = principal_axes(few, axes)
     ids, order = np.arange(1, len(rows) + 1), rng.permutation(len(rows)).astype(np.int64)
     return Catalogue(

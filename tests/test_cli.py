@@ -11,10 +11,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 from vizsla.cli.arrays import load
+from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadArray
+from vizsla.models.backbones import load_backbone
+from vizsla.models.embed import Engine, embed
 from vizsla.testing import TOY_BACKBONE, toy_images
 
 TOY = ["--backbone", TOY_BACKBONE, "--seeds", "2", "--initial", "4", "--batch", "4", "--budget", "12"]
@@ -203,6 +207,45 @@ def test_a_full_disk_while_caching_is_one_line_with_its_mend_and_room_lets_it_go
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")
+@pytest.mark.parametrize("ending", ["npy", "npz", "parquet"])
+def test_embed_writes_features_that_select_reads_back_and_names_each_row(
+    toys, tmp_path, ending, vizsla_here, caplog
+):
+    (toys / "red" / "broken.jpg").write_bytes(b"no image")
+    out = tmp_path / f"features.{ending}"
+    done = vizsla_here("embed", toys, "--backbone", TOY_BACKBONE, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "36 images" in done.stdout
+    assert "left out red/broken.jpg" in caplog.text
+    network = load_backbone(TOY_BACKBONE)
+    expected = embed(IndexedDataset(toys, check=False), network)
+    np.testing.assert_array_equal(load("embeddings", out), expected.vectors)
+    files = {
+        "npy": lambda: out.with_suffix(".txt").read_text().splitlines(),
+        "npz": lambda: np.load(out)["file_names"].tolist(),
+        "parquet": lambda: parquet.read_table(out)["file_name"].to_pylist(),
+    }
+    whole = sorted(path.relative_to(toys).as_posix() for path in toys.rglob("*.png"))
+    assert files[ending]() == whole
+    chosen = vizsla_here("select", "--strategy", "kmeans", "--embeddings", out, "-n", 3)
+    assert len(set(chosen.stdout.split())) == 3, chosen.stderr
+
+
+def test_embed_computes_only_what_the_cache_lacks(toys, tmp_path, vizsla_here, monkeypatch):
+    monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path / "cache"))
+    first = vizsla_here("embed", toys, "--backbone", TOY_BACKBONE)
+    computed = []
+    compute = Engine._features
+    monkeypatch.setattr(
+        Engine, "_features", lambda self, batch: computed.append(batch[2]) or compute(self, batch)
+    )
+    Image.new("RGB", (40, 40), (1, 2, 3)).save(toys / "red" / "new.png")
+    second = vizsla_here("embed", toys, "--backbone", TOY_BACKBONE)
+    assert "36 images" in first.stdout
+    assert "37 images" in second.stdout
+    assert computed == [1]
+
+
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(toys, tmp_path):
     command = [
         sys.executable,

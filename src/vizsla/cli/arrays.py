@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,3 +104,56 @@ def _rows_of(lists: Any, file: Path) -> np.ndarray:
     if len(lengths) > 1:
         raise BadArray(f"{file} has lists of {lengths[0]} to {lengths[-1]} numbers. All must be as long.")
     return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(len(lists), -1)
+
+
+def save(out: Path, file_names: list[str], vectors: np.ndarray) -> None:
+    """Feature rows and the images they belong to: .npz and .parquet hold both, .npy has the names in a .txt beside.
+
+    Args: out: ends in .npy, .npz or .parquet. vectors: (n, d) float16.
+    """
+    if out.suffix == ".parquet":
+        return _save_parquet(out, file_names, vectors)
+    import io
+
+    import numpy as np
+
+    from vizsla.caching import write_stream_atomically
+
+    head = io.BytesIO()
+    if out.suffix == ".npz":
+        np.savez(head, embeddings=vectors, file_names=np.array(file_names))
+        return write_stream_atomically(out, [head.getvalue()])
+    np.lib.format.write_array_header_1_0(
+        head, {"descr": vectors.dtype.str, "fortran_order": False, "shape": vectors.shape}
+    )
+    parts = (
+        np.ascontiguousarray(vectors[start : start + 4096]).tobytes()
+        for start in range(0, len(vectors), 4096)
+    )
+    write_stream_atomically(out, itertools.chain([head.getvalue()], parts))
+    write_stream_atomically(out.with_suffix(".txt"), (f"{name}\n".encode() for name in file_names))
+    return None
+
+
+def _save_parquet(out: Path, file_names: list[str], vectors: np.ndarray) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise BadOption("writing Parquet needs pyarrow. Run: pip install 'vizsla[parquet]'.") from None
+    from vizsla.caching import explain_write_errors
+
+    schema = pa.schema([("file_name", pa.string()), ("embedding", pa.list_(pa.float32(), vectors.shape[1]))])
+    draft = out.with_name(f".{out.name}.part")
+    with explain_write_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with parquet.ParquetWriter(draft, schema) as writer:
+                for start in range(0, len(vectors), 4096):
+                    rows = vectors[start : start + 4096].astype("float32")
+                    lists = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), vectors.shape[1])
+                    names = pa.array(file_names[start : start + 4096], pa.string())
+                    writer.write_table(pa.Table.from_arrays([names, lists], schema=schema))
+            draft.replace(out)
+        finally:
+            draft.unlink(missing_ok=True)

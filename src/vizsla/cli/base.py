@@ -103,6 +103,9 @@ def bars() -> Iterator[tuple[Progress, OnRound]]:
         shown.start()  # only now: bars without a step would leave an empty line
         if kind not in tasks:
             tasks[kind] = shown.add_task(text, total=total)
+        speed = shown.tasks[tasks[kind]].finished_speed or shown.tasks[tasks[kind]].speed
+        if kind == "embed" and speed:
+            text += f", {speed:,.0f}/s"
         shown.update(tasks[kind], description=text, completed=done, total=total)
 
     try:

@@ -52,7 +52,7 @@ def embed(
     *,
     cache: Path | None = None,
     batch_size: int | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     progress: Progress | None = None,
 ) -> Embeddings:
     """Features of every readable image of the data set, computed at most once per image content and backbone.
@@ -61,6 +61,7 @@ def embed(
     cannot be read is left out, logged and named in `unreadable`. The fastest runtime is used that pays.
 
     Args:    cache: folder of the cache; default `$VIZSLA_CACHE` or the platform's own.
+             device: default: a GPU where there is one.
              batch_size: images computed at once; default: what suits the runtime. Halved where memory runs out.
              progress: called with (images done, images in all).
     Returns: float16 rows of length `backbone.dim`, in the order of the data set; memory-mapped where they
@@ -134,7 +135,7 @@ class Engine:
     def __init__(
         self,
         backbone: Backbone,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
         *,
         batch_size: int | None = None,
         cache: Path | None = None,
@@ -161,7 +162,7 @@ class Engine:
             yield images[:few]
             images = images[few:]
         if images:
-            if isinstance(self.runtime, TorchRuntime):
+            if isinstance(self.runtime, TorchRuntime) and self.runtime.device.type == "cpu":
                 count, seconds = self._tried
                 to_come = seconds / max(count, 1) * (len(images) + more)
                 self.runtime = best_runtime(self.backbone, self.device, seconds=to_come, cache=self._cache)

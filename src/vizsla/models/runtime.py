@@ -45,6 +45,13 @@ def cores() -> int:
     return int(joblib.cpu_count())
 
 
+def best_device() -> str:
+    """A CUDA or Apple GPU where PyTorch finds one, else the CPU."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 class Runtime(Protocol):
     """Runs one network. Safe to call from several threads at once."""
 
@@ -116,16 +123,18 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def best_runtime(
     backbone: Backbone,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     *,
     seconds: float = 0.0,
     cache: Path | None = None,
 ) -> Runtime:
     """The fastest runtime that there is; exports the network if that pays.
 
-    Args: seconds: what PyTorch would take for the images to come. Exporting takes about 20 s, once.
+    Args: device: default: `best_device`.
+          seconds: what PyTorch would take for the images to come. Exporting takes about 20 s, once.
     """
-    if torch.device(device).type == "cpu":
+    device = torch.device(device or best_device())
+    if device.type == "cpu":
         exported = Exported(backbone, cache)
         if exported.is_there or (seconds * _SAVED > EXPORT_SECONDS and exported.make()):
             return OnnxRuntime(exported.file, backbone.transform.size)
