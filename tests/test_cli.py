@@ -1,5 +1,6 @@
 """The command line as a person meets it: exit codes, one line per mistake; of each kind one real process."""
 
+import hashlib
 import json
 import os
 import signal
@@ -220,13 +221,17 @@ def test_embed_writes_features_that_select_reads_back_and_names_each_row(
     network = load_backbone(TOY_BACKBONE)
     expected = embed(IndexedDataset(toys, check=False), network)
     np.testing.assert_array_equal(load("embeddings", out), expected.vectors)
-    files = {
-        "npy": lambda: out.with_suffix(".txt").read_text().splitlines(),
-        "npz": lambda: np.load(out)["file_names"].tolist(),
-        "parquet": lambda: parquet.read_table(out)["file_name"].to_pylist(),
-    }
-    whole = sorted(path.relative_to(toys).as_posix() for path in toys.rglob("*.png"))
-    assert files[ending]() == whole
+    match ending:
+        case "npy":
+            found = [line.split(",")[1:] for line in out.with_suffix(".csv").read_text().splitlines()[1:]]
+        case "npz":
+            found = np.stack([np.load(out)["file_names"], np.load(out)["sha256"]], axis=1).tolist()
+        case "parquet":
+            found = [[row["file_name"], row["sha256"]] for row in parquet.read_table(out).to_pylist()]
+    whole = sorted(toys.rglob("*.png"), key=lambda path: path.relative_to(toys).as_posix())
+    assert found == [
+        [path.relative_to(toys).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()] for path in whole
+    ]
     chosen = vizsla_here("select", "--strategy", "kmeans", "--embeddings", out, "-n", 3)
     assert len(set(chosen.stdout.split())) == 3, chosen.stderr
 
@@ -237,7 +242,7 @@ def test_embed_computes_only_what_the_cache_lacks(toys, tmp_path, vizsla_here, m
     computed = []
     compute = Engine._features
     monkeypatch.setattr(
-        Engine, "_features", lambda self, batch: computed.append(batch[2]) or compute(self, batch)
+        Engine, "_features", lambda self, batch: computed.append(len(batch[0])) or compute(self, batch)
     )
     Image.new("RGB", (40, 40), (1, 2, 3)).save(toys / "red" / "new.png")
     second = vizsla_here("embed", toys, "--backbone", TOY_BACKBONE)

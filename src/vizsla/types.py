@@ -40,6 +40,8 @@ class Embeddings:
     """Names backbone, weights, transform and precision: equal keys, comparable vectors."""
     unreadable: dict[int, str] = field(default_factory=dict)
     """Image id → reason, for the images that could not be embedded."""
+    sha256: tuple[str, ...] = ()
+    """Content of each row's file, in hex digits; empty where that is not known."""
 
     def rows(self, ids: Int64[np.ndarray, " m"]) -> Int64[np.ndarray, " m"]:
         """Row number of each of these images."""

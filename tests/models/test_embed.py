@@ -153,6 +153,23 @@ class Scale(nn.Module):
         return x * self.factor
 
 
+def test_files_that_have_not_changed_are_not_even_read(
+    toys: Path, toy: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vizsla.models.contents._SETTLED_NS", 0)
+    shutil.copy(toys / "red/003.png", toys / "blue/zzz.png")
+    first = embed(IndexedDataset(toys), toy, cache=cache)
+    read: list[Path] = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self) or read_bytes(self))
+    again = embed(IndexedDataset(toys), toy, cache=cache)
+    assert np.array_equal(first.vectors, again.vectors)
+    assert read == []
+    Image.new("RGB", (16, 16), "white").save(toys / "red/004.png")
+    embed(IndexedDataset(toys), toy, cache=cache)
+    assert read == [toys / "red/004.png"]
+
+
 # --- unreadable files
 
 

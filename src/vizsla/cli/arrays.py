@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vizsla.errors import BadArray, BadOption
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
 
+    from vizsla.types import Embeddings
+
 _MAPPED = ("embeddings", "probs", "draws")  # the large ones: read from the disk as they are needed
+_AT_ONCE = 4096  # rows written in one piece
 
 
 def load(name: str, file: Path | None) -> np.ndarray | None:
@@ -106,54 +113,66 @@ def _rows_of(lists: Any, file: Path) -> np.ndarray:
     return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(len(lists), -1)
 
 
-def save(out: Path, file_names: list[str], vectors: np.ndarray) -> None:
-    """Feature rows and the images they belong to: .npz and .parquet hold both, .npy has the names in a .txt beside.
+def save(out: Path, file_names: list[str], found: Embeddings) -> None:
+    """Feature rows and what they belong to: .npz and .parquet hold all of it, .npy has a .csv beside it.
 
-    Args: out: ends in .npy, .npz or .parquet. vectors: (n, d) float16.
+    Columns: file_name, sha256 of the file, and embedding; the .csv counts its rows from 0 in a column of that name.
+
+    Args: out: ends in .npy, .npz or .parquet. file_names: of each row.
     """
     if out.suffix == ".parquet":
-        return _save_parquet(out, file_names, vectors)
-    import io
-
+        return _save_parquet(out, file_names, found)
     import numpy as np
 
-    from vizsla.caching import write_stream_atomically
-
-    head = io.BytesIO()
+    vectors = found.vectors
     if out.suffix == ".npz":
-        np.savez(head, embeddings=vectors, file_names=np.array(file_names))
-        return write_stream_atomically(out, [head.getvalue()])
-    np.lib.format.write_array_header_1_0(
-        head, {"descr": vectors.dtype.str, "fortran_order": False, "shape": vectors.shape}
-    )
-    parts = (
-        np.ascontiguousarray(vectors[start : start + 4096]).tobytes()
-        for start in range(0, len(vectors), 4096)
-    )
-    write_stream_atomically(out, itertools.chain([head.getvalue()], parts))
-    write_stream_atomically(out.with_suffix(".txt"), (f"{name}\n".encode() for name in file_names))
+        with _draft(out) as draft, draft.open("wb") as file:
+            np.savez(file, embeddings=vectors, file_names=np.array(file_names), sha256=np.array(found.sha256))
+        return None
+    with _draft(out) as draft, draft.open("wb") as file:
+        kind = {"descr": vectors.dtype.str, "fortran_order": False, "shape": vectors.shape}
+        np.lib.format.write_array_header_1_0(file, kind)
+        for start in range(0, len(vectors), _AT_ONCE):
+            file.write(vectors[start : start + _AT_ONCE].tobytes())
+    rows = zip(itertools.count(), file_names, found.sha256, strict=False)
+    with _draft(out.with_suffix(".csv")) as draft, draft.open("w", newline="", encoding="utf-8") as table:
+        csv.writer(table).writerows(itertools.chain([("row", "file_name", "sha256")], rows))
     return None
 
 
-def _save_parquet(out: Path, file_names: list[str], vectors: np.ndarray) -> None:
+@contextmanager
+def _draft(out: Path) -> Iterator[Path]:
+    """A file to write, which takes the place of `out` once it is whole."""
+    from vizsla.caching import explain_write_errors
+
+    draft = out.with_name(f".{out.name}.part")
+    with explain_write_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield draft
+            draft.replace(out)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _save_parquet(out: Path, file_names: list[str], found: Embeddings) -> None:
     try:
         import pyarrow as pa
         from pyarrow import parquet
     except ModuleNotFoundError:
         raise BadOption("writing Parquet needs pyarrow. Run: pip install 'vizsla[parquet]'.") from None
-    from vizsla.caching import explain_write_errors
 
-    schema = pa.schema([("file_name", pa.string()), ("embedding", pa.list_(pa.float32(), vectors.shape[1]))])
-    draft = out.with_name(f".{out.name}.part")
-    with explain_write_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with parquet.ParquetWriter(draft, schema) as writer:
-                for start in range(0, len(vectors), 4096):
-                    rows = vectors[start : start + 4096].astype("float32")
-                    lists = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), vectors.shape[1])
-                    names = pa.array(file_names[start : start + 4096], pa.string())
-                    writer.write_table(pa.Table.from_arrays([names, lists], schema=schema))
-            draft.replace(out)
-        finally:
-            draft.unlink(missing_ok=True)
+    d = found.vectors.shape[1]
+    schema = pa.schema(
+        [("file_name", pa.string()), ("sha256", pa.string()), ("embedding", pa.list_(pa.float32(), d))]
+    )
+    with _draft(out) as draft, parquet.ParquetWriter(draft, schema) as writer:
+        for start in range(0, len(file_names), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            lists = pa.array(found.vectors[part].astype("float32").ravel())
+            columns = [
+                pa.array(file_names[part], pa.string()),
+                pa.array(found.sha256[part], pa.string()),
+                pa.FixedSizeListArray.from_arrays(lists, d),
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))

@@ -192,7 +192,7 @@ def select(as_json: bool, **options: Any) -> None:
 @backbone
 @click.option("--image-size", type=int, metavar="PX", help="Side of the network's input; default: its own.")
 @click.option(
-    "--out", type=_file, metavar="FILE", help="Also write the features: .npz, .parquet, or .npy with a .txt."
+    "--out", type=_file, metavar="FILE", help="Also write the features: .npz, .parquet, or .npy with a .csv."
 )
 def embed(directory: Path, backbone: str, image_size: int | None, out: Path | None) -> None:
     """Compute the features of all images in DIR, once: other commands find them in the cache.
@@ -220,5 +220,5 @@ def embed(directory: Path, backbone: str, image_size: int | None, out: Path | No
         f"with {best_runtime(network).name}; kept in {cache_dir() / 'embeddings' / network.key}"
     )
     if out is not None:
-        save(out, [dataset.file_name(image) for image in found.ids.tolist()], found.vectors)
+        save(out, [dataset.file_name(image) for image in found.ids.tolist()], found)
         click.echo(f"  {out}")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -27,6 +28,7 @@ from vizsla.data.images import load
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadWeights, NoImages, UnreadableImage
 from vizsla.models.backbones import Backbone, Transform, one_thread
+from vizsla.models.contents import Contents, Sha, stamp
 from vizsla.models.runtime import Runtime, TorchRuntime, best_runtime, cores, is_out_of_memory
 from vizsla.types import Embeddings, Progress
 
@@ -36,10 +38,8 @@ _TRIAL = 4  # batches of each core that show how long an image takes
 
 A = TypeVar("A")
 B = TypeVar("B")
-Sha = bytes
-"""SHA-256 of a file's content."""
-Decoded = tuple[Sha | None, "UInt8[np.ndarray, '3 s s'] | str"]
-"""A file's content hash, None if it could not be opened; and its pixels, or why there are none."""
+Decoded = tuple[Sha | None, "UInt8[np.ndarray, '3 s s'] | str | None"]
+"""A file's content hash, None if it could not be opened; its pixels, why there are none, or None if they are known."""
 Pixels = tuple[list[Sha], "list[UInt8[np.ndarray, '3 s s']]", int]
 """A batch: hashes and pixels of its readable images, and how many files it took."""
 
@@ -81,7 +81,8 @@ def embed(
     if progress:
         progress(len(dataset), len(dataset))
     ids = np.flatnonzero(found.rows >= 0).astype(np.int64)
-    return Embeddings(ids, store.read(found.rows[ids]), backbone.key, found.reasons)
+    contents = tuple((found.shas[image] or b"").hex() for image in ids.tolist())
+    return Embeddings(ids, store.read(found.rows[ids]), backbone.key, found.reasons, contents)
 
 
 def vector_store(backbone: Backbone, cache: Path | None = None) -> VectorStore:
@@ -113,18 +114,19 @@ def embed_files(
 
     Args: more: files that later calls will bring, which decide whether preparing a faster runtime pays.
     """
-    files = _Files(paths, engine.backbone.transform)
-    rows = store.find(files.shas)
-    done = int((rows >= 0).sum())
-    while missing := files.missing(rows):
+    files = _Files(paths, engine.backbone.transform, store)
+    missing = np.flatnonzero(store.find(files.shas) < 0).tolist()
+    done = len(paths) - len(missing)
+    if missing:
         _describe(store, engine.backbone)
-        for part in engine.portions(missing, more):
-            for shas, vectors, finished in engine.compute(files.decoded(part, engine.batch)):
+    for part in engine.portions(missing, more):
+        for shas, vectors, finished in engine.compute(files.decoded(part, engine.batch)):
+            if shas:
                 store.append(shas, vectors)
-                done += finished
-                if progress:
-                    progress(done, len(paths))
-        rows = store.find(files.shas)
+            done += finished
+            if progress:
+                progress(done, len(paths))
+    rows = store.find(files.shas)
     files.explain(rows)
     return Embedded(files.shas, rows, files.reasons)
 
@@ -156,15 +158,15 @@ class Engine:
         return self._batch_size or self.runtime.batch
 
     def portions(self, images: Sequence[int], more: int) -> Iterator[Sequence[int]]:
-        """The images in one portion, or first a few that show how long they take, so that the rest may be faster."""
-        few = _TRIAL * self.batch * self.runtime.at_once - self._tried[0]
-        if few > 0:
+        """The images in one portion, or first some that show how long they take, so that the rest may be faster."""
+        few = _TRIAL * self.batch * self.runtime.at_once
+        while images and self._tried[0] < few:
             yield images[:few]
             images = images[few:]
         if images:
             if isinstance(self.runtime, TorchRuntime) and self.runtime.device.type == "cpu":
                 count, seconds = self._tried
-                to_come = seconds / max(count, 1) * (len(images) + more)
+                to_come = seconds / count * (len(images) + more)
                 self.runtime = best_runtime(self.backbone, self.device, seconds=to_come, cache=self._cache)
             yield images
 
@@ -175,7 +177,7 @@ class Engine:
         began, count, runtime = time.monotonic(), 0, self.runtime
         with one_thread():
             for shas, vectors, finished in in_threads(self._features, batches, ahead=runtime.at_once):
-                count += finished
+                count += len(shas)
                 yield shas, vectors, finished
         self._tried = self._tried[0] + count, self._tried[1] + time.monotonic() - began
 
@@ -207,55 +209,60 @@ class Engine:
 class _Files:
     """Files by content: the hash of each, and why those without features have none.
 
-    A file is decoded from the very bytes that are hashed, so one that changes meanwhile cannot give its
-    features to another content.
+    A file is hashed and decoded from the same bytes, so one that changes meanwhile cannot give its features to
+    another content. One that has not changed since it was last read is known by its size and times.
     """
 
-    def __init__(self, paths: Sequence[Path], transform: Transform) -> None:
+    def __init__(self, paths: Sequence[Path], transform: Transform, store: VectorStore) -> None:
         self.paths = paths
         self.transform = transform
-        self.shas: list[Sha | None] = list(in_threads(hash_file, paths, ahead=256))
-        self.reasons = {
-            image: "the file cannot be opened" for image, sha in enumerate(self.shas) if sha is None
-        }
-        self._tried: set[Sha | None] = {None}
-
-    def missing(self, rows: Int64[np.ndarray, " n"]) -> list[int]:
-        """The first image of each content that has no features and has not been tried."""
-        first: dict[Sha | None, int] = {}
-        for image in np.flatnonzero(rows < 0).tolist():
-            if self.shas[image] not in self._tried:
-                first.setdefault(self.shas[image], image)
-        return list(first.values())
+        self.store = store
+        self.reasons: dict[int, str] = {}
+        self._contents = Contents(store.folder.parent / "contents.sqlite")
+        self._stamps = list(in_threads(stamp, paths, ahead=256))
+        self.shas = self._contents.find(paths, self._stamps)
+        self._taken: set[Sha] = set()
+        self._lock = Lock()
 
     def decoded(self, images: Sequence[int], batch_size: int) -> Iterator[Pixels]:
-        """The images in batches."""
+        """The images in batches; each content once, and only if the store lacks it."""
         results = in_threads(self._decode, images, ahead=2 * batch_size)
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             shas, pixels = [], []
             for image, (sha, found) in zip(batch, islice(results, len(batch)), strict=True):
                 self.shas[image] = sha
-                self._tried.add(sha)
-                if sha is None or isinstance(found, str):
-                    self.reasons[image] = str(found)
-                else:
+                if isinstance(found, str):
+                    self.reasons[image] = found
+                elif sha is not None and found is not None:
                     shas.append(sha)
                     pixels.append(found)
+            places = [(self.paths[image], self._stamps[image], self.shas[image]) for image in batch]
+            self._contents.note(*zip(*places, strict=True))
             yield shas, pixels, len(batch)
 
     def _decode(self, image: int) -> Decoded:
         try:
             content = self.paths[image].read_bytes()
-        except OSError as error:
-            return None, error.strerror or "the file cannot be opened"
+        except OSError:
+            return None, "the file cannot be opened"
+        sha = hashlib.sha256(content).digest()
+        if not self._take(sha):
+            return sha, None
         file = io.BytesIO(content)
         file.name = str(self.paths[image])  # what the error message says
         try:
-            pixels = self.transform.pixels(load(file, size=self.transform.shorter_side))
+            return sha, self.transform.pixels(load(file, size=self.transform.shorter_side))
         except UnreadableImage as error:
-            return hashlib.sha256(content).digest(), str(error)
-        return hashlib.sha256(content).digest(), pixels
+            return sha, str(error)
+
+    def _take(self, sha: Sha) -> bool:
+        """Whether this content is still to be computed, and nobody else has taken it."""
+        with self._lock:
+            if sha in self._taken or self.store.find([sha])[0] >= 0:
+                return False
+            self._taken.add(sha)
+            return True
 
     def explain(self, rows: Int64[np.ndarray, " n"]) -> None:
         """Find a reason for every file that has no features."""
@@ -357,15 +364,6 @@ def _write_at(path: Path, offset: int, data: bytes) -> None:
         file.write(data)
         file.flush()
         file.truncate()
-
-
-def hash_file(path: Path) -> Sha | None:
-    """SHA-256 of the file's content; None for a file that cannot be opened."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
-        return None
 
 
 def in_threads(work: Callable[[A], B], items: Iterable[A], *, ahead: int) -> Iterator[B]:

@@ -1,0 +1,95 @@
+"""Content hashes of image files, remembered by path, size and times, so that known files need not be read again."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+Sha = bytes
+"""SHA-256 of a file's content."""
+Stamp = tuple[int, int, int]
+"""Size, and times of the last change of content and of status, ns: a file that keeps all three is the same."""
+
+_SETTLED_NS = 2_000_000_000
+"""A file changed less than 2 s ago may change once more within the same tick of its file system's clock."""
+_AT_ONCE = 500
+"""Paths in one query: SQLite takes 999 at the least."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS file (
+    path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, status INTEGER, sha BLOB
+) WITHOUT ROWID
+"""
+
+
+def stamp(path: Path) -> Stamp | None:
+    """What tells whether the file has changed; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+class Contents:
+    """What is known of files, in one SQLite file of the cache. Processes may share it.
+
+    It only saves reading: where it cannot be opened or written, nothing is known, and all goes on. A damaged one is
+    deleted.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._database: sqlite3.Connection | None = None
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(file, timeout=5, isolation_level=None)
+            self._database.execute("PRAGMA synchronous = OFF")
+            self._database.execute(_SCHEMA)
+        except (sqlite3.DatabaseError, OSError) as error:
+            self._give_up(error)
+
+    def find(self, paths: Sequence[Path], stamps: Sequence[Stamp | None]) -> list[Sha | None]:
+        """The content hash of each file as it is now; None where it must be read."""
+        known: dict[str, tuple[Stamp, Sha]] = {}
+        names = [str(path.absolute()) for path in paths]
+        for start in range(0, len(names), _AT_ONCE):
+            part = names[start : start + _AT_ONCE]
+            query = f"SELECT * FROM file WHERE path IN ({','.join('?' * len(part))})"
+            for name, size, changed, status, sha in self._run(query, part):
+                known[name] = (size, changed, status), sha
+        found = (known.get(name, (None, None)) for name in names)
+        return [sha if of == now else None for (of, sha), now in zip(found, stamps, strict=True)]
+
+    def note(self, paths: Iterable[Path], stamps: Iterable[Stamp | None], shas: Iterable[Sha | None]) -> None:
+        """Remember the hashes of files that had these stamps before they were read."""
+        settled = time.time_ns() - _SETTLED_NS
+        rows = [
+            (str(path.absolute()), *of, sha)
+            for path, of, sha in zip(paths, stamps, shas, strict=True)
+            if of is not None and sha is not None and max(of[1:]) < settled
+        ]
+        if rows and self._database is not None:
+            self._run("BEGIN IMMEDIATE")
+            for row in rows:
+                self._run("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", row)
+            self._run("COMMIT")
+
+    def _run(self, statement: str, values: Sequence[object] = ()) -> list[tuple[str, int, int, int, Sha]]:
+        if self._database is None:
+            return []
+        try:
+            return self._database.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            self._give_up(error)
+            return []
+
+    def _give_up(self, error: Exception) -> None:
+        log.info("%s is of no use (%s): files are read to know their content", self.file, error)
+        self._database = None
+        if not isinstance(error, sqlite3.OperationalError | OSError):  # those: locked, read-only, no space
+            self.file.unlink(missing_ok=True)
