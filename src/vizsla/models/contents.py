@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -19,9 +20,10 @@ _SETTLED_NS = 2_000_000_000
 """A file changed less than 2 s ago may change once more within the same tick of its file system's clock."""
 _AT_ONCE = 500
 """Paths in one query: SQLite takes 999 at the least."""
+# Paths as bytes: a name need not be text.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS file (
-    path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, status INTEGER, sha BLOB
+    path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, status INTEGER, sha BLOB
 ) WITHOUT ROWID
 """
 
@@ -55,8 +57,8 @@ class Contents:
 
     def find(self, paths: Sequence[Path], stamps: Sequence[Stamp | None]) -> list[Sha | None]:
         """The content hash of each file as it is now; None where it must be read."""
-        known: dict[str, tuple[Stamp, Sha]] = {}
-        names = [str(path.absolute()) for path in paths]
+        known: dict[bytes, tuple[Stamp, Sha]] = {}
+        names = [os.fsencode(path.absolute()) for path in paths]
         for start in range(0, len(names), _AT_ONCE):
             part = names[start : start + _AT_ONCE]
             query = f"SELECT * FROM file WHERE path IN ({','.join('?' * len(part))})"
@@ -69,7 +71,7 @@ class Contents:
         """Remember the hashes of files that had these stamps before they were read."""
         settled = time.time_ns() - _SETTLED_NS
         rows = [
-            (str(path.absolute()), *of, sha)
+            (os.fsencode(path.absolute()), *of, sha)
             for path, of, sha in zip(paths, stamps, shas, strict=True)
             if of is not None and sha is not None and max(of[1:]) < settled
         ]
@@ -79,7 +81,7 @@ class Contents:
                 self._run("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", row)
             self._run("COMMIT")
 
-    def _run(self, statement: str, values: Sequence[object] = ()) -> list[tuple[str, int, int, int, Sha]]:
+    def _run(self, statement: str, values: Sequence[object] = ()) -> list[tuple[bytes, int, int, int, Sha]]:
         if self._database is None:
             return []
         try:
