@@ -23,13 +23,13 @@ from jaxtyping import Float, Int64
 
 from vizsla import monitor, select
 from vizsla.data.indexed import IndexedDataset
-from vizsla.functional.geometry import principal_axes
+from vizsla.functional.geometry import principal_axes, unit_rows
 from vizsla.functional.graph import Graph, neighbour_graph
 from vizsla.functional.noise import suspects
 from vizsla.models.backbones import load_backbone
 from vizsla.models.blend import BlendHead, blend
 from vizsla.models.embed import embed
-from vizsla.models.heads import out_of_fold, unit_rows
+from vizsla.models.heads import out_of_fold
 
 SIZES = (100, 200, 500)
 ROUNDS = (20, 50, 110, 220, 350, 550)

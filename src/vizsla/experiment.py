@@ -56,7 +56,7 @@ def compare(
              out: folder for curves.json, summary.csv, curves.png, report.html and the finished runs; calling
              again with the same settings goes on where it stopped. None writes nothing.
              progress: called with (images embedded, images). on_round: called with (labels, labels in all, text).
-             plan: fields of `Plan`: initial, batch, budget, random_budget, pool_size, backbone, image_size,
+             plan: fields of `Plan`: initial, batch, budget, random_budget, pool_size, backbone, image_size, precision,
              head, fine_tune, stop_training, epochs, noise, long_tail, outliers, duplicates.
     Raises:  UserError with the mend.
     """
@@ -68,7 +68,7 @@ def compare(
         raise BadOption(f"--random-runs must be at least 1, not {random_runs}.")
     pool, held_out = _datasets(data, test, check=settings.fine_tune)
     _check_before_embedding(settings, pool, held_out)
-    backbone = load_backbone(settings.backbone, image_size=settings.image_size)
+    backbone = load_backbone(settings.backbone, image_size=settings.image_size, precision=settings.precision)
     arena = Arena(settings, pool, held_out, backbone, progress)
     check_budget(settings.budget, min(arena.pool_size(seed) for seed in range(seeds)))
     shelf = Shelf(Path(out) if out is not None else None, arena.fingerprint)

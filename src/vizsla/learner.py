@@ -16,7 +16,7 @@ from vizsla.errors import BadOption, NotEnoughImages, UnknownName
 from vizsla.functional.metrics import evaluate
 from vizsla.models.backbones import DEFAULT, load_backbone
 from vizsla.models.frozen import Features, FrozenModel
-from vizsla.models.heads import familiarity, unit_rows
+from vizsla.models.heads import familiarity
 from vizsla.oracle import CsvOracle, FilenameOracle, Oracle, TerminalOracle
 from vizsla.strategy.base import Strategy, as_probs, check_enough, strategies, sub_pool
 from vizsla.types import Batch, Progress
@@ -154,7 +154,7 @@ class ActiveLearner:
         fits = rule.needs & {"head", "draws", "committee"}  # others do not need the coordinates of all images
         if fits and isinstance(self.model, FrozenModel) and (linear := self.model.linear) is not None:
             axes, *weights = linear
-            material.coordinates = unit_rows(self.inputs.on(axes, self.inputs.ids))
+            material.coordinates = self.inputs.on(axes, self.inputs.ids)
             material.weights = weights[0], weights[1]
         return material
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vizsla.curves import RULER
 from vizsla.errors import BadOption
-from vizsla.models.backbones import DEFAULT
+from vizsla.models.backbones import DEFAULT, PRECISIONS
 from vizsla.models.finetune import Schedule
 from vizsla.models.frozen import DEFAULT_HEAD
 from vizsla.models.heads import heads
@@ -25,6 +25,7 @@ class Plan:
     pool_size: int = 0
     backbone: str = DEFAULT
     image_size: int | None = None
+    precision: str = PRECISIONS[0]
     head: str = DEFAULT_HEAD
     fine_tune: bool = False
     stop_training: str = "validation"

@@ -47,6 +47,8 @@ class Settings:
     strategy: str = "auto"
     backbone: str = "efficientnet_lite0"
     image_size: int | None = None
+    precision: str = "float32"
+    """Of the backbone's numbers: `float32` or `int8`."""
     audit: float = 0.1
     """Share of random checks once there are thirty; 0: only the first labels, asked for without a model, are some."""
     target: float | None = None

@@ -15,12 +15,11 @@ from torch import Tensor
 from vizsla.errors import BadArray
 from vizsla.functional.geometry import axes_that_fit, principal_axes
 from vizsla.functional.rows import as_rows, take
-from vizsla.models.heads import INVERSE_STRENGTH, LogisticHead, unit_rows
+from vizsla.models.heads import INVERSE_STRENGTH, LogisticHead
 from vizsla.strategy.base import Head, Pool, Strategy, View
 from vizsla.strategy.draws import ArrayDraws, LinearDraws, dropout, laplace
 
 COMMITTEE = 8
-_AT_ONCE = 16_384
 
 Drawn = Literal["dropout", "laplace"]
 DRAWN: tuple[Drawn, ...] = ("dropout", "laplace")
@@ -136,10 +135,7 @@ class Material:
                 self.embeddings.cpu().numpy() if isinstance(self.embeddings, Tensor) else self.embeddings
             )
             most = axes_that_fit(len(features), features.shape[1] * features.itemsize)
-            coordinates = principal_axes(features, most)(features)
-            for part in np.array_split(coordinates, max(1, len(coordinates) // _AT_ONCE)):
-                part[:] = unit_rows(part)  # in place: of a large pool there is no room for two
-            self.coordinates = coordinates
+            self.coordinates = principal_axes(features, most).directions(features)
         return self.coordinates
 
     @cached_property

@@ -35,3 +35,19 @@ def test_reading_in_parts_changes_nothing(dtype, monkeypatch):
     monkeypatch.setattr(geometry, "ROWS_AT_ONCE", 7)
     parts = principal_axes(rows)(rows)
     np.testing.assert_allclose(np.abs(parts), np.abs(whole), atol=1e-3)
+
+
+def test_directions_are_the_coordinates_of_unit_length():
+    axes = principal_axes(ROWS)
+    coordinates = axes(ROWS)
+    expected = coordinates / np.linalg.norm(coordinates, axis=1, keepdims=True)
+    np.testing.assert_allclose(axes.directions(ROWS), expected, rtol=1e-5)
+    assert not axes.directions(axes.centre[None]).any()  # the centre has no direction
+
+
+def test_of_a_large_pool_some_rows_settle_the_axes():
+    spread = np.array([8.0, 4.0, 2.0, 1.0])
+    rows = (np.random.default_rng(0).normal(size=(200_000, 4)) * spread).astype(np.float16)
+    found = principal_axes(rows)
+    assert np.abs(np.diag(found.axes)).min() > 0.999
+    np.testing.assert_allclose(found(rows).std(axis=0), spread, rtol=0.01)

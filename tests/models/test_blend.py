@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from vizsla.functional.geometry import unit_rows
 from vizsla.functional.graph import hearing, neighbour_graph, spread
 from vizsla.models.blend import (
     BlendHead,
@@ -14,7 +15,7 @@ from vizsla.models.blend import (
     product,
     propagate,
 )
-from vizsla.models.heads import LogisticHead, out_of_fold, unit_rows
+from vizsla.models.heads import LogisticHead, out_of_fold
 
 
 def rings(n=400, seed=0):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,12 @@ import torch
 from torch import nn
 
 from vizsla.data.indexed import IndexedDataset
+from vizsla.errors import BadOption
 from vizsla.models import runtime
 from vizsla.models.backbones import Backbone, Transform
 from vizsla.models.embed import Engine, embed
+from vizsla.models.int8 import cosines, photo_crops
+from vizsla.models.likeness import likeness
 from vizsla.models.runtime import Exported, OnnxRuntime, TorchRuntime, best_runtime
 
 SIZE = 32
@@ -142,3 +147,56 @@ def test_one_image_that_needs_too_much_memory_is_an_error(tmp_path: Path) -> Non
     engine = Engine(backbone(Insatiable(), "insatiable"), cache=tmp_path)
     with pytest.raises(MemoryError):
         list(engine.compute([([b"1"], [pixels(1)[0]], 1)]))
+
+
+# --- int8
+
+
+@pytest.fixture(scope="module")
+def in_int8(exported: Exported) -> Backbone:
+    """The same network; its cache holds the export."""
+    return replace(exported.backbone, precision="int8")
+
+
+def test_int8_gives_nearly_the_same_features_under_another_key(exported: Exported, in_int8: Backbone) -> None:
+    fast = best_runtime(in_int8, cache=exported.folder.parent)
+    assert isinstance(fast, OnnxRuntime)
+    crops = photo_crops(in_int8.transform, 30, seed=9)
+    expected, found = TorchRuntime(exported.backbone)(crops), fast(crops)
+    assert not np.array_equal(found, expected)
+    assert cosines(found, expected).min() > 0.98
+    assert in_int8.key != exported.backbone.key
+    assert replace(in_int8, precision="float32").key == exported.backbone.key
+
+
+def test_int8_is_calibrated_on_the_same_photographs_everywhere(in_int8: Backbone, tmp_path: Path) -> None:
+    caches = tmp_path / "a", tmp_path / "b"
+    one, other = (best_runtime(in_int8, cache=cache)(pixels(4)) for cache in caches)
+    assert np.array_equal(one, other)
+
+
+def test_int8_that_is_unlike_float32_is_an_error_with_its_mend(
+    in_int8: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "LIKENESS", 1.1)
+    with pytest.raises(BadOption, match=r"does not work in int8: cosine .* Leave --precision out\."):
+        best_runtime(in_int8, cache=tmp_path)
+
+
+def test_a_network_that_cannot_be_exported_has_no_int8(tmp_path: Path) -> None:
+    stubborn = replace(backbone(Stubborn(), "stubborn"), precision="int8")
+    with pytest.raises(BadOption, match="does not work in int8"):
+        best_runtime(stubborn, cache=tmp_path)
+
+
+def test_the_loss_is_measured_on_the_images_themselves(toys: Path, in_int8: Backbone, tmp_path: Path) -> None:
+    found = likeness(IndexedDataset(toys), in_int8, cache=tmp_path)
+    assert found.images == 36
+    assert found.cosine > 0.98
+    assert found.accuracy is not None
+    assert min(found.accuracy) > 0.8  # one-colour images of three hues
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for n, file in enumerate(sorted(toys.rglob("*.png"))):
+        shutil.copy(file, flat / f"{n}.png")
+    assert likeness(IndexedDataset(flat), in_int8, cache=tmp_path).accuracy is None

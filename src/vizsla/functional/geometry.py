@@ -12,6 +12,7 @@ from vizsla.functional.threads import one_thread
 ROWS_AT_ONCE = 4096
 AXES = 256
 _ROOM = 128 << 20
+_SETTLING = 65_536  # rows that settle the axes of any pool
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +27,18 @@ class PrincipalAxes:
         """Coordinates of the rows on the axes, seen from the centre, in float32."""
         coordinates = np.empty((len(rows), len(self.axes)), np.float32)
         for part in _parts(len(rows)):
-            coordinates[part] = (np.asarray(rows[part], np.float32) - self.centre) @ self.axes.T
+            coordinates[part] = self._of(rows[part])
         return coordinates
+
+    def directions(self, rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n r"]:
+        """Those coordinates scaled to unit length: where a head sees the rows."""
+        found = np.empty((len(rows), len(self.axes)), np.float32)
+        for part in _parts(len(rows)):
+            found[part] = unit_rows(self._of(rows[part]))
+        return found
+
+    def _of(self, rows: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b r"]:
+        return (np.asarray(rows, np.float32) - self.centre) @ self.axes.T
 
 
 def axes_that_fit(n: int, row_bytes: int) -> int:
@@ -43,6 +54,8 @@ def axes_that_fit(n: int, row_bytes: int) -> int:
 def principal_axes(rows: Float[np.ndarray, "n d"], most: int = AXES) -> PrincipalAxes:
     """At most `most` principal axes of the rows; directions without variance are left out.
 
+    Of more than 131,072 rows every second, third … is looked at, so that 65,536 or more are: those settle the axes.
+
     Args:    rows: n ≥ 1 rows of any float type; read in parts, so they may be a memory map.
     Returns: r ≤ min(most, n − 1, d) axes.
     Source:  Jolliffe 2002, Principal Component Analysis, doi:10.1007/b98835.
@@ -50,6 +63,7 @@ def principal_axes(rows: Float[np.ndarray, "n d"], most: int = AXES) -> Principa
     >>> principal_axes(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]])).axes.round(6).tolist() in ([[1, 0]], [[-1, 0]])
     True
     """
+    rows = rows[:: max(1, len(rows) // _SETTLING)]
     centre = np.zeros(rows.shape[1])
     for part in _parts(len(rows)):
         centre += np.asarray(rows[part], np.float64).sum(axis=0)
@@ -71,3 +85,10 @@ def _scatter(rows: Float[np.ndarray, "n d"], centre: Float64[np.ndarray, " d"]) 
 
 def _parts(n: int) -> list[slice]:
     return [slice(start, start + ROWS_AT_ONCE) for start in range(0, n, ROWS_AT_ONCE)]
+
+
+def unit_rows(vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    """Rows scaled to length one, in float32; zero rows stay zero."""
+    rows = np.asarray(vectors, np.float32)
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))  # `norm` would write down all squares
+    return rows / np.maximum(lengths, 1e-12)[:, None]

@@ -39,6 +39,7 @@ from vizsla.errors import BadOption, BadWeights, UnknownName
 from vizsla.registry import Registry
 
 DEFAULT = "efficientnet_lite0"
+PRECISIONS = ("float32", "int8")
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,14 @@ class Backbone:
     dim: int
     digest: str
     """First 16 hex digits of the SHA-256 of all weights, and of the file of a `module:` backbone."""
+    precision: str = PRECISIONS[0]
+    """`int8`: computed in whole numbers of 8 bits, by ONNX Runtime on the CPU."""
 
     @property
     def key(self) -> str:
-        """Names everything that decides a feature's value: network, weights, transform."""
-        parts = repr((self.name.split(":")[0], self.digest, self.transform))
+        """Names everything that decides a feature's value: network, weights, transform, precision."""
+        other = (self.precision,) if self.precision != PRECISIONS[0] else ()
+        parts = repr((self.name.split(":")[0], self.digest, self.transform, *other))
         return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
     def classifier(self, n_classes: int, seed: int = 0) -> nn.Sequential:
@@ -115,15 +119,20 @@ Loader = Callable[[], tuple[nn.Module, Transform]]
 backbones: Registry[Loader] = Registry("backbone", "backbones")
 
 
-def load_backbone(name: str = DEFAULT, *, image_size: int | None = None) -> Backbone:
+def load_backbone(
+    name: str = DEFAULT, *, image_size: int | None = None, precision: str = PRECISIONS[0]
+) -> Backbone:
     """The backbone of that name, in evaluation mode on the CPU.
 
     Args:    image_size: side of the input in pixels, where the network's own is not wanted.
+             precision: `float32`, or `int8`: about twice as fast on a CPU, and nearly as good.
     Raises:  UnknownName; BadWeights when weights are missing, unreadable or of another network.
 
     >>> load_backbone("efficientnet_lite0").dim
     1280
     """
+    if precision not in PRECISIONS:
+        raise UnknownName(f"no precision named {precision!r}. Known: {', '.join(PRECISIONS)}.")
     module, transform = _loader(name)()
     if image_size is not None:
         if image_size < 32:
@@ -132,7 +141,8 @@ def load_backbone(name: str = DEFAULT, *, image_size: int | None = None) -> Back
             )
         transform = replace(transform, size=image_size)
     module.eval()
-    return Backbone(name, module, transform, _probe_dim(name, module, transform.size), _digest(name, module))
+    dim = _probe_dim(name, module, transform.size)
+    return Backbone(name, module, transform, dim, _digest(name, module), precision)
 
 
 def _loader(name: str) -> Loader:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 from scipy.special import log_softmax
 
+from vizsla.functional.geometry import unit_rows
 from vizsla.functional.graph import Graph, Hearing, hearing
 from vizsla.functional.threads import one_thread
 from vizsla.models.heads import (
@@ -23,7 +24,6 @@ from vizsla.models.heads import (
     multinomial,
     out_of_fold,
     softmax,
-    unit_rows,
 )
 
 FLOOR = 1e-4

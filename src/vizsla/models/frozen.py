@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from vizsla.data.indexed import IndexedDataset
-from vizsla.functional.geometry import PrincipalAxes, principal_axes
+from vizsla.functional.geometry import PrincipalAxes, axes_that_fit, principal_axes
 from vizsla.functional.graph import Graph, neighbour_graph
 from vizsla.functional.rows import as_rows
 from vizsla.models.backbones import Backbone
 from vizsla.models.blend import Blend, BlendHead
 from vizsla.models.embed import embed
-from vizsla.models.heads import Head, LinearHead, heads, unit_rows
+from vizsla.models.heads import Head, LinearHead, heads
 from vizsla.types import Embeddings, Progress
 
 
@@ -39,12 +39,13 @@ class Features:
     @cached_property
     def axes(self) -> PrincipalAxes:
         """The axes on which these images vary most; no label is needed for them."""
-        return principal_axes(self.embeddings.vectors)
+        vectors = self.embeddings.vectors
+        return principal_axes(vectors, axes_that_fit(len(vectors), vectors.shape[1] * vectors.itemsize))
 
     @cached_property
     def points(self) -> Float[np.ndarray, "n r"]:
-        """Where a head sees the images: their coordinates on those axes, scaled to unit length."""
-        return unit_rows(self.on(self.axes, self.ids))
+        """Where a head sees the images: in which direction they lie on those axes."""
+        return self.on(self.axes, self.ids)
 
     @cached_property
     def graph(self) -> Graph:
@@ -52,15 +53,17 @@ class Features:
         return neighbour_graph(as_rows(self.points))
 
     def on(self, axes: PrincipalAxes, ids: Int64[np.ndarray, " m"]) -> Float[np.ndarray, "m r"]:
-        """Coordinates of these images; those of all images are kept for the next call with the same axes."""
+        """Directions of these images on the axes; those of all are kept for the next call with the same axes."""
         if self._projected is None or self._projected[0] is not axes:
-            self._projected = axes, axes(self.embeddings.vectors)
-        return self._projected[1][self.embeddings.rows(ids)]
+            self._projected = axes, axes.directions(self.embeddings.vectors)
+        found = self._projected[1]
+        return found if len(ids) == len(found) else found[self.embeddings.rows(ids)]
 
 
 DEFAULT_HEAD = "blend"
 GRAPH_AT_MOST = 50_000
 """Images up to which a neighbour graph is made: half a minute once."""
+_AT_ONCE = 16_384
 
 
 class FrozenModel:
@@ -129,4 +132,10 @@ class FrozenModel:
             raise RuntimeError("predict before the first fit")
         if inputs is self._among:
             return self._blend.probs[inputs.embeddings.rows(ids)]
-        return self._head.predict(inputs.on(self._axes, ids))
+        probs = [self._head.predict(inputs.on(self._axes, some)) for some in _in_parts(ids)]
+        return np.concatenate(probs) if probs else np.empty((0, self.n_classes), np.float32)
+
+
+def _in_parts(ids: Int64[np.ndarray, " n"]) -> list[Int64[np.ndarray, " m"]]:
+    """Images piece by piece: of a million there is no room for a second copy of their coordinates."""
+    return [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 from scipy.optimize import minimize, minimize_scalar
 
+from vizsla.functional.geometry import unit_rows
 from vizsla.functional.threads import one_thread
 from vizsla.registry import Registry
 
@@ -17,6 +18,7 @@ Linear = Callable[
     [Vectors, Int64[np.ndarray, " n"], int], tuple[Float[np.ndarray, "c d"], Float[np.ndarray, " c"]]
 ]
 """(rows, labels, c) → weights and biases of a linear classifier."""
+_AT_ONCE = 16_384  # rows: of a million there is no room for a second copy
 _LEAST_VARIANCE = 1e-3  # of rows of unit length about their class's mean, where none is seen
 
 
@@ -51,7 +53,11 @@ class LinearHead:
         self.bias = np.full(n_classes, -np.inf, np.float32)
 
     def predict(self, vectors: Vectors) -> Float[np.ndarray, "n c"]:
-        return softmax(unit_rows(vectors) @ self.weights.T + self.bias)
+        probs = np.empty((len(vectors), self.n_classes), np.result_type(self.weights, self.bias, np.float32))
+        for start in range(0, len(vectors), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            probs[part] = softmax(unit_rows(vectors[part]) @ self.weights.T + self.bias)
+        return probs
 
 
 @heads.register("logistic")
@@ -253,13 +259,6 @@ def span(rows: Vectors) -> tuple[Float[np.ndarray, "r d"], Float[np.ndarray, "n 
         return vectors.T, rows @ vectors
     lengths = np.sqrt(squares)
     return (vectors / lengths).T @ rows, vectors * lengths
-
-
-def unit_rows(vectors: Vectors) -> Float[np.ndarray, "n d"]:
-    """Rows scaled to length one, in float32; zero rows stay zero."""
-    rows = np.asarray(vectors, np.float32)
-    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))  # `norm` would write down all squares
-    return rows / np.maximum(lengths, 1e-12)[:, None]
 
 
 def softmax(logits: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,13 +26,16 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
 from vizsla.caching import cache_dir, write_atomically
-from vizsla.errors import BadWeights
+from vizsla.errors import BadOption, BadWeights
 from vizsla.models.backbones import Backbone, Transform, one_thread
+from vizsla.models.int8 import cosines, photo_crops, quantise
 
 log = logging.getLogger(__name__)
 
 AGREEMENT = 1e-3
 """Largest difference to PyTorch's features, as a part of the largest feature, at which an export is accepted."""
+LIKENESS = 0.98
+"""Least mean cosine with the features in float32 at which an int8 network is accepted."""
 EXPORT_SECONDS = 20.0
 """About what an export takes on an ordinary CPU."""
 _SAVED = 0.5  # part of PyTorch's time that ONNX Runtime saves, at the least
@@ -133,12 +137,23 @@ def best_runtime(
     Args: device: default: `best_device`.
           seconds: what PyTorch would take for the images to come. Exporting takes about 20 s, once.
     """
+    if backbone.precision == "int8":
+        return _in_int8(backbone, cache)
     device = torch.device(device or best_device())
     if device.type == "cpu":
         exported = Exported(backbone, cache)
         if exported.is_there or (seconds * _SAVED > EXPORT_SECONDS and exported.make()):
             return OnnxRuntime(exported.file, backbone.transform.size)
     return TorchRuntime(backbone, device)
+
+
+def _in_int8(backbone: Backbone, cache: Path | None) -> Runtime:
+    exported = Exported(backbone, cache)
+    if not exported.make():
+        raise BadOption(
+            f"backbone {backbone.name} does not work in int8: {exported.reason}. Leave --precision out."
+        )
+    return OnnxRuntime(exported.file, backbone.transform.size)
 
 
 class Exported:
@@ -176,8 +191,7 @@ class Exported:
             try:
                 with tempfile.TemporaryDirectory(dir=self.folder) as folder:
                     draft = Path(folder) / "draft.onnx"
-                    export(self.backbone, draft)
-                    _require_agreement(self.backbone, OnnxRuntime(draft, self.backbone.transform.size))
+                    self._write(draft)
                     draft.replace(self.file)
             except Exception as error:  # exporters raise whatever they stumble over
                 reason = " ".join(str(error).split())[:300] or type(error).__name__
@@ -186,6 +200,19 @@ class Exported:
                 return False
             log.info("backbone %s exported in %.0f s", self.backbone.name, time.monotonic() - began)
             return True
+
+    def _write(self, draft: Path) -> None:
+        """Export it, and see whether it may be used."""
+        size = self.backbone.transform.size
+        if self.backbone.precision != "int8":
+            export(self.backbone, draft)
+            return _require_agreement(self.backbone, OnnxRuntime(draft, size))
+        whole = Exported(replace(self.backbone, precision="float32"), self.folder.parent)
+        if not whole.make():
+            raise BadWeights(whole.reason)
+        with _quiet():
+            quantise(whole.file, draft, self.backbone.transform)
+        return _require_likeness(self.backbone, OnnxRuntime(draft, size), OnnxRuntime(whole.file, size))
 
 
 def export(backbone: Backbone, file: Path) -> None:
@@ -249,6 +276,13 @@ def _require_agreement(backbone: Backbone, runtime: Runtime) -> None:
     )
     if not off <= AGREEMENT:  # NaN too
         raise BadWeights(f"its features differ from PyTorch's by {off:.2g} of the largest")
+
+
+def _require_likeness(backbone: Backbone, runtime: Runtime, whole: Runtime) -> None:
+    pixels = photo_crops(backbone.transform, 20, seed=1)
+    likeness = float(cosines(runtime(pixels), whole(pixels)).mean())
+    if not likeness >= LIKENESS:
+        raise BadWeights(f"cosine {likeness:.3f} with the features in float32")
 
 
 def _examples(size: int) -> Pixels:

@@ -13,8 +13,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from vizsla.errors import BadWeights
-from vizsla.functional.geometry import PrincipalAxes
+from vizsla.functional.geometry import PrincipalAxes, unit_rows
 
+_AT_ONCE = 16_384  # rows
 _TENSORS = ("centre", "axes", "weights", "bias")
 
 
@@ -36,10 +37,13 @@ class Bundle:
 
     def predict_coordinates(self, rows: Float[np.ndarray, "n r"]) -> Float[np.ndarray, "n c"]:
         """The same, of features that are on the axes already."""
-        unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        logits = (unit @ self.weights.T + self.bias) / self.temperature
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return odds / odds.sum(axis=1, keepdims=True)
+        probs = np.empty((len(rows), len(self.bias)), np.float32)
+        for start in range(0, len(rows), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            logits = (unit_rows(rows[part]) @ self.weights.T + self.bias) / self.temperature
+            odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+            probs[part] = odds / odds.sum(axis=1, keepdims=True)
+        return probs
 
     def to_bytes(self) -> bytes:
         """A safetensors file with the rest as JSON in its header."""

@@ -61,7 +61,11 @@ def predict_folder(model: str, directory: Path, progress: Progress | None = None
     """
     bundle = read_bundle(model)
     about = bundle.about
-    backbone = load_backbone(str(about.get("backbone")), image_size=about.get("image_size"))
+    backbone = load_backbone(
+        str(about.get("backbone")),
+        image_size=about.get("image_size"),
+        precision=str(about.get("precision", "float32")),
+    )
     if about.get("backbone_key") not in (None, backbone.key):
         raise BadWeights(
             f"{model} was trained with other weights of {about.get('backbone')} than are installed here. Train anew."

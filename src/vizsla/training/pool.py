@@ -10,12 +10,11 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Float16, Int64
 
-from vizsla.functional.geometry import PrincipalAxes, principal_axes
+from vizsla.functional.geometry import PrincipalAxes, axes_that_fit, principal_axes, unit_rows
 from vizsla.functional.graph import Graph, neighbour_graph
 from vizsla.functional.rows import as_rows
 from vizsla.models.backbones import Backbone
 from vizsla.models.embed import Engine, VectorStore, embed_files
-from vizsla.models.heads import unit_rows
 from vizsla.project import Project
 from vizsla.store import Image
 
@@ -124,7 +123,8 @@ class Pool:
     def _axes(self, vectors: Float16[np.ndarray, "n d"]) -> PrincipalAxes:
         kept = self._axes_of
         if kept is None or not kept[0] <= len(vectors) <= _AXES_GROWTH * kept[0]:
-            kept = self._axes_of = len(vectors), principal_axes(vectors)
+            most = axes_that_fit(len(vectors), vectors.shape[1] * vectors.itemsize)
+            kept = self._axes_of = len(vectors), principal_axes(vectors, most)
         return kept[1]
 
 

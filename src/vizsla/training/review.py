@@ -51,7 +51,7 @@ def near_duplicates(rows: Rows, known: Known) -> list[dict[str, Any]]:
     labelled = np.sort(rows.of(list(known.label_of)))[-_LOOKED_AT:]
     if not len(labelled):
         return []
-    unit = rows.coordinates / np.maximum(np.linalg.norm(rows.coordinates, axis=1, keepdims=True), 1e-12)
+    unit = rows.points
     pairs: dict[tuple[int, int], float] = {}
     for start in range(0, len(labelled), _ROWS_AT_ONCE):
         part = labelled[start : start + _ROWS_AT_ONCE]

@@ -64,7 +64,8 @@ class Trainer:
     def pool(self) -> Pool:
         """The images; loading the backbone takes seconds, so not before it is needed."""
         self._say("embedding", done=0, total=0)
-        backbone = load_backbone(self.settings.backbone, image_size=self.settings.image_size)
+        wanted = self.settings
+        backbone = load_backbone(wanted.backbone, image_size=wanted.image_size, precision=wanted.precision)
         return Pool(self.project, backbone, vector_store(backbone))
 
     def step(self) -> bool:
@@ -173,6 +174,7 @@ class Trainer:
         try:
             about = {"version": model.version, "labels": len(answers.label_of), "head": HEAD}
             about |= {"backbone": self.settings.backbone, "image_size": self.settings.image_size}
+            about |= {"precision": self.settings.precision}
             about |= {"backbone_key": self.pool.backbone.key}
             fitted = fit(rows, answers, about=about, graph=self._affords_graph(rows))
             self.store.keep_artifact(model.version, fitted.bundle.to_bytes())
