@@ -54,7 +54,7 @@ def make(n: int, folder: Path) -> tuple[Path, Path]:
     pool, truths = folder / "pool.npy", folder / "truth.npy"
     scale = (1 / np.sqrt(np.arange(1, D + 1))).astype(np.float32)
     turn = np.linalg.qr(rng.normal(size=(D, D)))[0].astype(np.float32)
-    middles = rng.normal(size=(C, D)).astype(np.float32) * scale * 0.25
+    middles = rng.normal(size=(C, D)).astype(np.float32) * scale * 0.1
     truth = rng.integers(C, size=n)
     out = np.lib.format.open_memmap(pool, "w+", np.float16, (n, D))
     for start in range(0, n, 10_000):
