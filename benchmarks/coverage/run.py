@@ -82,7 +82,7 @@ def label(project: Project, truth: dict[str, str], test: Path, labels: int) -> d
     named = {image.id: truth[image.path or ""] for image in store.images()}
     fitted = fit(rows, known(project), about={})
     guess = [
-        bundle.classes[n] for n in fitted.probs.argmax(axis=1)
+        bundle.classes[n] for n in fitted.linear_probs.argmax(axis=1)
     ]  # labelled images by heads without their label
     right = [said == named[int(image_id)] for image_id, said in zip(rows.ids, guess, strict=True)]
     return {
