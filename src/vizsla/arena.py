@@ -218,7 +218,7 @@ class Arena:
         plan, n_classes = self.plan, len(split.pool.classes)
         if not plan.fine_tune:
             return FrozenModel(self._backbone, n_classes, head=plan.head)
-        schedule = Schedule(stop=plan.stop_training, epochs=plan.epochs)
+        schedule = Schedule(stop=plan.stop_training, epochs=plan.epochs, augment=plan.augment)
         known = split.test_inputs, np.arange(len(split.test)), split.test.labels
         return FineTunedModel(self._backbone, n_classes, schedule=schedule, seed=seed, test=known)
 

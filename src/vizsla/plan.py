@@ -30,6 +30,8 @@ class Plan:
     fine_tune: bool = False
     stop_training: str = "validation"
     epochs: int = 10
+    augment: bool = False
+    """With fine_tune: each image flipped at random, and a random part of it."""
     noise: float = 0.0
     """Share of wrong answers that the oracle gives."""
     long_tail: float = 1.0

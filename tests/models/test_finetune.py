@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption
+from vizsla.models import finetune
 from vizsla.models.backbones import Backbone, load_backbone, one_thread
 from vizsla.models.finetune import (
     FineTunedModel,
     PixelSet,
     Schedule,
+    augmented,
     even_batches,
     freeze_batch_norm,
     split_stratified,
@@ -52,6 +54,11 @@ def trained(
 ) -> dict[str, float]:
     chosen = np.array(ids, np.int64)
     return dict(model.fit(model.prepare(dataset), chosen, dataset.labels[chosen], seed=seed))
+
+
+def tensors(inputs: PixelSet, ids: np.ndarray) -> Tensor:
+    """What the network is shown."""
+    return inputs.transform.normalise(torch.from_numpy(inputs.of(ids)))
 
 
 def weights(model: FineTunedModel) -> list[Tensor]:
@@ -89,7 +96,7 @@ def test_one_step_is_plain_sgd_with_momentum_and_decay(toy: Backbone, colours: I
     schedule = Schedule(stop="epochs", epochs=2, batch_size=60, learning_rate=0.2, weight_decay=0.01)
     model = FineTunedModel(toy, 3, schedule=schedule)
     twin = toy.classifier(3, seed=0)
-    pixels = model.prepare(colours).of(np.arange(60))
+    pixels = tensors(model.prepare(colours), np.arange(60))
     velocity = [torch.zeros_like(parameter) for parameter in twin.parameters()]
     for _ in range(2):
         twin.zero_grad()
@@ -140,7 +147,7 @@ def test_probabilities_are_the_softmax_of_the_logits_in_the_order_asked(
     ids = np.array([50, 3, 3, 17, 28, 9, 41])
     inputs = model.prepare(colours)
     with torch.inference_mode():
-        expected = torch.stack([model.network(inputs.of(ids[i : i + 1]))[0] for i in range(7)])
+        expected = torch.stack([model.network(tensors(inputs, ids[i : i + 1]))[0] for i in range(7)])
     np.testing.assert_allclose(model.predict(inputs, ids), expected.double().softmax(dim=1), atol=1e-6)
     assert model.predict(inputs, ids[:0]).tolist() == []
 
@@ -174,7 +181,7 @@ def test_each_epoch_shows_all_labelled_images_once_in_a_new_order_and_even_batch
     trained(model, colours, range(25))
     assert [len(batch) for batch in Diary.seen] == [7, 6, 6, 6] * 3
     epochs = [list(chain(*Diary.seen[start : start + 4])) for start in (0, 4, 8)]
-    everything = model.prepare(colours).of(np.arange(25)).mean(dim=(1, 2, 3)).sort().values
+    everything = tensors(model.prepare(colours), np.arange(25)).mean(dim=(1, 2, 3)).sort().values
     for epoch in epochs:
         torch.testing.assert_close(torch.tensor(epoch).sort().values, everything)
     assert all(one != other for one, other in pairwise(epochs))
@@ -325,11 +332,11 @@ def test_the_split_of_ten_a_class_is_eight_and_two_and_depends_on_the_seed() -> 
 
 
 def test_pixels_are_the_transformed_images_in_the_order_asked(toy: Backbone, colours: IndexedDataset) -> None:
-    pixels = PixelSet(colours, toy.transform).of(np.array([40, 2]))
+    pixels = tensors(PixelSet(colours, toy.transform), np.array([40, 2]))
     for found, image in zip(pixels, (40, 2), strict=True):
         torch.testing.assert_close(found, toy.transform(colours[image][0]))
     part = PixelSet(colours, toy.transform).subset(np.array([7, 40]))
-    torch.testing.assert_close(part.of(np.array([1])), pixels[:1])
+    torch.testing.assert_close(tensors(part, np.array([1])), pixels[:1])
 
 
 def test_a_vanished_file_is_black_leaves_the_pool_and_teaches_nothing(
@@ -339,9 +346,8 @@ def test_a_vanished_file_is_black_leaves_the_pool_and_teaches_nothing(
     (tmp_path / dataset.file_name(5)).unlink()
     inputs = PixelSet(dataset, toy.transform)
     assert inputs.ids.tolist() == list(range(36))
-    black = toy.transform.normalise(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
     for _ in range(2):
-        assert torch.equal(inputs.of(np.array([4, 5]))[1:], black)
+        assert not inputs.of(np.array([4, 5]))[1].any()
     assert inputs.ids.tolist() == [*range(5), *range(6, 36)]
     assert [message.split(":")[0] for message in caplog.messages] == [f"left out {dataset.file_name(5)}"]
 
@@ -351,3 +357,60 @@ def test_a_vanished_file_is_black_leaves_the_pool_and_teaches_nothing(
     trained(with_hole, dataset, [5, 1])
     trained(without, dataset, [1])
     assert same(weights(with_hole), weights(without))
+
+
+def test_images_are_decoded_once_while_there_is_room(
+    toy: Backbone, colours: IndexedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[Path] = []
+    load = finetune.load
+    monkeypatch.setattr(finetune, "load", lambda path, size: decoded.append(path) or load(path, size=size))
+    inputs = PixelSet(colours, toy.transform, room=4 * 3 * toy.transform.size**2)
+    first = inputs.of(np.arange(6))
+    assert np.array_equal(inputs.of(np.arange(6)), first)
+    assert len(decoded) == 6 + 2  # four are kept
+
+
+def test_augmented_images_differ_each_time_and_by_seed_alone() -> None:
+    pixels = (
+        torch.arange(2 * 3 * 16 * 16, dtype=torch.int64).remainder(251).to(torch.uint8).view(2, 3, 16, 16)
+    )
+    torch.manual_seed(0)
+    one, other = augmented(pixels), augmented(pixels)
+    torch.manual_seed(0)
+    again = augmented(pixels)
+    assert one.shape == pixels.shape
+    assert one.dtype == torch.uint8
+    assert not torch.equal(one, other)
+    assert torch.equal(one, again)
+
+
+def test_a_model_trained_on_augmented_images_learns_the_colours(
+    toy: Backbone, colours: IndexedDataset
+) -> None:
+    plain, shaken = (
+        FineTunedModel(toy, 3, schedule=replace(QUICK, augment=augment)) for augment in (False, True)
+    )
+    for model in (plain, shaken):
+        trained(model, colours, range(0, 60, 2))
+        guess = model.predict(model.prepare(colours), np.arange(1, 60, 2)).argmax(axis=1)
+        assert (guess == colours.labels[1::2]).mean() > 0.9
+    assert not same(weights(plain), weights(shaken))
+
+
+def test_what_the_fast_runtime_predicts_is_what_the_network_predicts(
+    toy: Backbone, colours: IndexedDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path))
+    model = FineTunedModel(toy, 3, schedule=QUICK)
+    inputs = model.prepare(colours)
+    for _ in range(2):
+        trained(model, colours, range(30))
+        expected = model.predict(inputs, np.arange(60))
+        monkeypatch.setattr(finetune, "WORTH_EXPORTING", 60)
+        monkeypatch.setattr(finetune, "FEWEST", 60)
+        assert model._fast(inputs, 60) is not None
+        assert model._fast(inputs, 59) is None
+        np.testing.assert_allclose(model.predict(inputs, np.arange(60)), expected, atol=1e-3)
+        monkeypatch.undo()
+        monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path))

@@ -19,7 +19,7 @@ from vizsla.models.backbones import Backbone, Transform
 from vizsla.models.embed import Engine, embed
 from vizsla.models.int8 import cosines, photo_crops
 from vizsla.models.likeness import likeness
-from vizsla.models.runtime import Exported, OnnxRuntime, TorchRuntime, best_runtime
+from vizsla.models.runtime import Exported, OnnxRuntime, Refillable, TorchRuntime, best_runtime
 
 SIZE = 32
 
@@ -71,7 +71,7 @@ def test_an_exported_network_agrees_with_pytorch_for_any_number_of_images(export
 
 
 def test_it_is_exported_once_and_found_again(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*_: object) -> None:
+    def never(*_: object, **__: object) -> None:
         raise AssertionError("exported twice")
 
     monkeypatch.setattr(runtime, "export", never)
@@ -87,14 +87,14 @@ def test_a_network_that_cannot_be_exported_stays_with_pytorch_and_is_not_tried_a
     stubborn = backbone(Stubborn(), "stubborn")
     assert isinstance(best_runtime(stubborn, seconds=1e6, cache=tmp_path), TorchRuntime)
     assert Exported(stubborn, tmp_path).reason
-    monkeypatch.setattr(runtime, "export", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr(runtime, "export", lambda *_, **__: pytest.fail("tried again"))
     assert not Exported(stubborn, tmp_path).make()
 
 
 def test_an_export_that_disagrees_with_pytorch_is_refused(
     exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "export", lambda _, file: file.write_bytes(exported.file.read_bytes()))
+    monkeypatch.setattr(runtime, "export", lambda _, file, **__: file.write_bytes(exported.file.read_bytes()))
     twin = Exported(backbone(Small(factor=1.002), "twin"), tmp_path)
     assert not twin.make()
     assert not twin.is_there
@@ -200,3 +200,44 @@ def test_the_loss_is_measured_on_the_images_themselves(toys: Path, in_int8: Back
     for n, file in enumerate(sorted(toys.rglob("*.png"))):
         shutil.copy(file, flat / f"{n}.png")
     assert likeness(IndexedDataset(flat), in_int8, cache=tmp_path).accuracy is None
+
+
+# --- a network that is being trained
+
+
+class Normed(nn.Module):
+    """With batch normalisation, which exporters like to fold into the convolution before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 3, stride=2)
+        self.norm = nn.BatchNorm2d(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.norm(self.conv(x))).mean(dim=(2, 3))
+
+
+def test_a_network_in_training_is_exported_once_and_filled_with_each_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Backbone("normed", Normed().eval(), Transform(SIZE), 8, "normed")
+    open_graph = Refillable(network, tmp_path)
+    trained = Normed().to(memory_format=torch.channels_last)
+    for step in range(3):
+        trained.train()
+        trained(torch.rand(8, 3, SIZE, SIZE))  # moves the running statistics
+        with torch.no_grad():
+            for weight in trained.parameters():
+                weight += 0.1 * torch.randn(weight.shape)
+        filled = open_graph.filled(trained.eval())
+        assert filled is not None
+        expected = TorchRuntime(replace(network, module=trained))(pixels(5))
+        np.testing.assert_allclose(filled(pixels(5)), expected, atol=1e-3 * np.abs(expected).max())
+        if step == 0:
+            monkeypatch.setattr(runtime, "export", lambda *_, **__: pytest.fail("exported twice"))
+    assert Refillable(network, tmp_path).filled(trained) is not None
+
+
+def test_a_network_in_training_that_cannot_be_exported_has_no_fast_way(tmp_path: Path) -> None:
+    assert Refillable(backbone(Stubborn(), "stubborn"), tmp_path).filled(Stubborn()) is None

@@ -69,6 +69,11 @@ if TYPE_CHECKING:
 @pool_size
 @click.option("--fine-tune", is_flag=True, help="Train the whole network, as the seed article does (slow).")
 @click.option(
+    "--augment",
+    is_flag=True,
+    help="With --fine-tune: show images flipped at random, and random parts of them. Not for digits.",
+)
+@click.option(
     "--stop-training",
     default="validation",
     show_default=True,

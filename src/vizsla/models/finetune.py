@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,9 +18,17 @@ from vizsla.data.images import load
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption, UnreadableImage
 from vizsla.models.backbones import Backbone, Transform
+from vizsla.models.embed import in_threads
+from vizsla.models.runtime import OnnxRuntime, Refillable, cores
 from vizsla.models.stopping import LossStalls, StopRule, TestFalls, ValidationStalls
 from vizsla.types import Progress
 
+ROOM = 1 << 30
+"""Bytes of decoded images that are kept: 7,000 of 224 × 224 pixels."""
+FEWEST = 64
+"""Images that are worth filling the weights of today into ONNX Runtime: about a second."""
+WORTH_EXPORTING = 500
+"""Images in a data set that are worth exporting the network: about twenty seconds, once."""
 STOP_RULES = ("validation", "test", "loss", "epochs")
 
 
@@ -47,6 +54,8 @@ class Schedule:
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    augment: bool = False
+    """Show each image flipped at random, and a random part of it from 70% on. Not for digits or arrows."""
 
     def __post_init__(self) -> None:
         if self.stop not in STOP_RULES:
@@ -61,11 +70,13 @@ class Schedule:
 
 
 class PixelSet:
-    """Images of a data set as the network wants them, decoded when asked for."""
+    """Images of a data set as the network wants them: decoded when first asked for, and kept while there is room."""
 
-    def __init__(self, dataset: IndexedDataset, transform: Transform) -> None:
+    def __init__(self, dataset: IndexedDataset, transform: Transform, *, room: int = ROOM) -> None:
         self.dataset = dataset
         self.transform = transform
+        self._kept: dict[int, UInt8[np.ndarray, "3 s s"]] = {}
+        self._most = room // (3 * transform.size**2)
 
     def subset(self, ids: Int64[np.ndarray, " m"]) -> PixelSet:
         """Only these images, numbered anew."""
@@ -82,9 +93,9 @@ class PixelSet:
         broken = self.dataset.unreadable
         return np.array([self.dataset.file_name(image) not in broken for image in ids], bool)
 
-    def of(self, ids: Int64[np.ndarray, " m"]) -> Float[Tensor, "m 3 s s"]:
-        """Normalised pixels. An image that turns out to be broken is black here and leaves the pool."""
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+    def of(self, ids: Int64[np.ndarray, " m"]) -> UInt8[np.ndarray, "m 3 s s"]:
+        """Pixels, 0–255. An image that turns out to be broken is black here and leaves the pool."""
+        with ThreadPoolExecutor(min(8, cores())) as threads:
             found = list(threads.map(self._pixels, ids.tolist()))
         broken = {
             image: pixels
@@ -93,15 +104,20 @@ class PixelSet:
         }
         self.dataset.mark_all_unreadable(broken)
         black = np.zeros((3, self.transform.size, self.transform.size), np.uint8)
-        pixels = np.stack([black if isinstance(pixels, str) else pixels for pixels in found])
-        return self.transform.normalise(torch.from_numpy(pixels))
+        return np.stack([black if isinstance(pixels, str) else pixels for pixels in found])
 
     def _pixels(self, image: int) -> UInt8[np.ndarray, "3 s s"] | str:
+        kept = self._kept.get(image)
+        if kept is not None:
+            return kept
         try:
             path = Path(self.dataset.image_filenames[image])
-            return self.transform.pixels(load(path, size=self.transform.shorter_side))
+            found = self.transform.pixels(load(path, size=self.transform.shorter_side))
         except UnreadableImage as error:
             return str(error)
+        if len(self._kept) < self._most:
+            self._kept[image] = found
+        return found
 
 
 class FineTunedModel:
@@ -127,6 +143,7 @@ class FineTunedModel:
         self.schedule = schedule or Schedule()
         self.device = torch.device(device)
         self.test = test
+        self._trained: Refillable | None = None
         if self.schedule.stop == "test" and test is None:
             raise BadOption("the stop rule 'test' needs a test set. Give one, or use 'validation'.")
         self.network = (
@@ -182,10 +199,26 @@ class FineTunedModel:
     @torch.inference_mode()
     def predict(self, inputs: PixelSet, ids: Int64[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:
         """Class probabilities of these images."""
+        if not len(ids):
+            return np.empty((0, self.n_classes))
         self.network.eval()
-        batches = even_batches(ids, self.schedule.batch_size)
-        logits = [self.network(self._on_device(inputs.of(batch))).cpu() for batch in batches]
-        return torch.cat(logits).double().softmax(dim=1).numpy() if logits else np.empty((0, self.n_classes))
+        fast = self._fast(inputs, len(ids))
+        if fast is None:
+            batches = even_batches(ids, self.schedule.batch_size)
+            logits = torch.cat([self.network(self._on_device(inputs.of(batch))).cpu() for batch in batches])
+        else:
+            parts = (inputs.of(batch) for batch in even_batches(ids, fast.batch))
+            features = np.concatenate(list(in_threads(fast, parts, ahead=fast.at_once)))
+            logits = self.network[1](torch.from_numpy(features))
+        return logits.double().softmax(dim=1).numpy()
+
+    def _fast(self, inputs: PixelSet, images: int) -> OnnxRuntime | None:
+        """The backbone as it is now in ONNX Runtime, where so many images are worth filling in its weights."""
+        if self.device.type != "cpu" or images < FEWEST or len(inputs.dataset) < WORTH_EXPORTING:
+            return None
+        if self._trained is None:
+            self._trained = Refillable(self.backbone)
+        return self._trained.filled(self.network[0])
 
     def _epoch(
         self,
@@ -197,17 +230,18 @@ class FineTunedModel:
         """Once through all images, in a new order; the mean loss in nats."""
         total = 0.0
         for batch in even_batches(rng.permutation(len(ids)), self.schedule.batch_size):
-            pixels = inputs.of(ids[batch])
+            pixels = torch.from_numpy(inputs.of(ids[batch]))
             readable = inputs.readable(ids[batch])
             if readable.any():
-                total += self._step(pixels[readable], labels[batch][readable]) * len(batch)
+                shown = augmented(pixels[readable]) if self.schedule.augment else pixels[readable]
+                total += self._step(shown, labels[batch][readable]) * len(batch)
         if not math.isfinite(total):
             raise BadOption(
                 f"the training diverged at a learning rate of {self.schedule.learning_rate:g}. Use a smaller one."
             )
         return total / len(ids)
 
-    def _step(self, pixels: Float[Tensor, "b 3 s s"], labels: Int64[np.ndarray, " b"]) -> float:
+    def _step(self, pixels: UInt8[Tensor, "b 3 s s"], labels: Int64[np.ndarray, " b"]) -> float:
         """One step of the optimiser; the mean loss of the batch before it."""
         self.network.train()
         if len(pixels) == 1:  # one image has no statistics to normalise by
@@ -228,8 +262,22 @@ class FineTunedModel:
         inputs, ids, labels = self.test
         return float((self.predict(inputs, ids).argmax(axis=1) == labels).mean())
 
-    def _on_device(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
-        return pixels.to(self.device).contiguous(memory_format=torch.channels_last)
+    def _on_device(
+        self, pixels: UInt8[np.ndarray, "b 3 s s"] | UInt8[Tensor, "b 3 s s"]
+    ) -> Float[Tensor, "b 3 s s"]:
+        inputs = torch.as_tensor(pixels).to(self.device)
+        return self.backbone.transform.normalise(inputs).contiguous(memory_format=torch.channels_last)
+
+
+def augmented(pixels: UInt8[Tensor, "b 3 s s"]) -> UInt8[Tensor, "b 3 s s"]:
+    """Each image flipped or not, and a part of it that fills the square; drawn from torch's random state."""
+    from torchvision.transforms import v2
+
+    size = pixels.shape[-1]
+    change = v2.Compose(
+        [v2.RandomResizedCrop(size, scale=(0.7, 1.0), antialias=True), v2.RandomHorizontalFlip()]
+    )
+    return torch.stack([change(image) for image in pixels])
 
 
 def even_batches(items: np.ndarray, size: int) -> list[np.ndarray]:

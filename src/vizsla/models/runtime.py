@@ -100,13 +100,13 @@ class TorchRuntime:
 class OnnxRuntime:
     """An exported network in ONNX Runtime on the CPU, each call in the thread that makes it."""
 
-    def __init__(self, file: Path, size: int) -> None:
+    def __init__(self, network: Path | bytes, size: int) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
         self.name = f"ONNX Runtime {onnxruntime.__version__}"
         self.at_once = cores()
         self.batch = _batch(size)
@@ -163,11 +163,13 @@ class Exported:
     disagrees with PyTorch, is noted too, so that nobody waits for it twice.
     """
 
-    def __init__(self, backbone: Backbone, cache: Path | None = None) -> None:
+    def __init__(self, backbone: Backbone, cache: Path | None = None, *, folded: bool = True) -> None:
         self.backbone = backbone
         self.folder = (cache or cache_dir()) / "onnx"
-        self.file = self.folder / f"{backbone.key}.onnx"
-        self._note = self.folder / f"{backbone.key}-{torch.__version__}.json"
+        self._folded = folded
+        self._name = backbone.key if folded else f"{backbone.key}-open"
+        self.file = self.folder / f"{self._name}.onnx"
+        self._note = self.folder / f"{self._name}-{torch.__version__}.json"
 
     @property
     def is_there(self) -> bool:
@@ -184,7 +186,7 @@ class Exported:
     def make(self) -> bool:
         """Export it, unless that is known to fail; whether the file is there now."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / f"{self.backbone.key}.lock"):  # of two processes one exports
+        with FileLock(self.folder / f"{self._name}.lock"):  # of two processes one exports
             if self.is_there or self.reason:
                 return self.is_there
             began = time.monotonic()
@@ -205,7 +207,7 @@ class Exported:
         """Export it, and see whether it may be used."""
         size = self.backbone.transform.size
         if self.backbone.precision != "int8":
-            export(self.backbone, draft)
+            export(self.backbone, draft, folded=self._folded)
             return _require_agreement(self.backbone, OnnxRuntime(draft, size))
         whole = Exported(replace(self.backbone, precision="float32"), self.folder.parent)
         if not whole.make():
@@ -215,11 +217,41 @@ class Exported:
         return _require_likeness(self.backbone, OnnxRuntime(draft, size), OnnxRuntime(whole.file, size))
 
 
-def export(backbone: Backbone, file: Path) -> None:
-    """Write the network as an ONNX graph: `pixels` (n, 3, s, s) of 0–255 → `features` (n, d)."""
+class Refillable:
+    """A network that is being trained, in ONNX Runtime: exported once, its weights filled in whenever they change.
+
+    The export keeps each weight under its own name and folds nothing; ONNX Runtime folds when it reads the graph.
+    """
+
+    def __init__(self, backbone: Backbone, cache: Path | None = None) -> None:
+        self._size = backbone.transform.size
+        self._exported = Exported(replace(backbone, precision="float32"), cache, folded=False)
+        self._graph: Any = None
+
+    def filled(self, module: nn.Module) -> OnnxRuntime | None:
+        """The network with the weights that the module has now; None where it cannot be exported."""
+        if self._graph is None:
+            if not self._exported.make():
+                return None
+            import onnx
+
+            self._graph = onnx.load(self._exported.file)
+        state = module.state_dict()
+        for weight in self._graph.graph.initializer:
+            own = state.get(weight.name.removeprefix("module."))
+            if own is not None:
+                weight.raw_data = own.detach().cpu().contiguous().numpy().tobytes()
+        return OnnxRuntime(self._graph.SerializeToString(), self._size)
+
+
+def export(backbone: Backbone, file: Path, *, folded: bool = True) -> None:
+    """Write the network as an ONNX graph: `pixels` (n, 3, s, s) of 0–255 → `features` (n, d).
+
+    Args: folded: with what can be computed beforehand; else each weight is there under its own name.
+    """
     size = backbone.transform.size
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
-    options: dict[str, Any] = {"dynamo": True, "external_data": False, "verbose": False}
+    options: dict[str, Any] = {"dynamo": True, "external_data": False, "verbose": False, "optimize": folded}
     network = _FromPixels(backbone).eval()
     with torch.no_grad(), _quiet():
         torch.onnx.export(
