@@ -134,7 +134,8 @@ def vizsla(train: Path, test: Path, size: int, seed: int) -> dict[str, Any]:
     """Ours, with the same rule and optimiser."""
     from vizsla import IndexedDataset
     from vizsla.models.backbones import load_backbone
-    from vizsla.models.finetune import FineTunedModel, PixelSet, Refillable, Schedule
+    from vizsla.models.finetune import FineTunedModel, PixelSet, Schedule
+    from vizsla.models.refill import Refillable
 
     backbone = load_backbone(image_size=size)
     pool, held_out = (IndexedDataset(folder, test=True, check=False) for folder in (train, test))

@@ -19,7 +19,8 @@ from vizsla.models.backbones import Backbone, Transform
 from vizsla.models.embed import Engine, embed
 from vizsla.models.int8 import cosines, photo_crops
 from vizsla.models.likeness import likeness
-from vizsla.models.runtime import Exported, OnnxRuntime, Refillable, TorchRuntime, best_runtime
+from vizsla.models.refill import Refillable
+from vizsla.models.runtime import Exported, OnnxRuntime, TorchRuntime, best_runtime
 
 SIZE = 32
 
@@ -241,3 +242,39 @@ def test_a_network_in_training_is_exported_once_and_filled_with_each_state(
 
 def test_a_network_in_training_that_cannot_be_exported_has_no_fast_way(tmp_path: Path) -> None:
     assert Refillable(backbone(Stubborn(), "stubborn"), tmp_path).filled(Stubborn()) is None
+
+
+class Folded(nn.Module):
+    """What an exporter computes from a weight beforehand, and nobody could fill in later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(3, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(dim=(2, 3)) @ (self.linear.weight.abs() + 0.1).T + self.linear.bias
+
+
+def test_a_graph_that_cannot_be_filled_is_not_used(tmp_path: Path) -> None:
+    network = Backbone("folded", Folded().eval(), Transform(SIZE), 8, "folded")
+    open_graph = Refillable(network, tmp_path)
+    trained = Folded()
+    filled = open_graph.filled(trained)
+    if filled is not None:  # an exporter that leaves the sum to the runtime: then it is filled rightly
+        expected = TorchRuntime(replace(network, module=trained))(pixels(5))
+        np.testing.assert_allclose(filled(pixels(5)), expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_a_linear_layer_is_filled_however_the_exporter_turns_it(tmp_path: Path) -> None:
+    def made(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 7), nn.GELU(), nn.Linear(7, 5)
+        )
+
+    network = Backbone("linear", made(0).eval(), Transform(SIZE), 5, "linear")
+    filled = Refillable(network, tmp_path).filled(made(1).eval())
+    assert filled is not None
+    expected = TorchRuntime(replace(network, module=made(1).eval()))(pixels(5))
+    np.testing.assert_allclose(filled(pixels(5)), expected, atol=1e-3 * np.abs(expected).max())

@@ -19,7 +19,8 @@ from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption, UnreadableImage
 from vizsla.models.backbones import Backbone, Transform
 from vizsla.models.embed import in_threads
-from vizsla.models.runtime import OnnxRuntime, Refillable, cores
+from vizsla.models.refill import Refillable
+from vizsla.models.runtime import OnnxRuntime, cores
 from vizsla.models.stopping import LossStalls, StopRule, TestFalls, ValidationStalls
 from vizsla.types import Progress
 

@@ -12,7 +12,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -163,13 +163,18 @@ class Exported:
     disagrees with PyTorch, is noted too, so that nobody waits for it twice.
     """
 
-    def __init__(self, backbone: Backbone, cache: Path | None = None, *, folded: bool = True) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        cache: Path | None = None,
+        *,
+        export: Callable[[Backbone, Path], None] | None = None,
+    ) -> None:
         self.backbone = backbone
         self.folder = (cache or cache_dir()) / "onnx"
-        self._folded = folded
-        self._name = backbone.key if folded else f"{backbone.key}-open"
-        self.file = self.folder / f"{self._name}.onnx"
-        self._note = self.folder / f"{self._name}-{torch.__version__}.json"
+        self.file = self.folder / f"{backbone.key}.onnx"
+        self._export = export
+        self._note = self.folder / f"{backbone.key}-{torch.__version__}.json"
 
     @property
     def is_there(self) -> bool:
@@ -186,7 +191,7 @@ class Exported:
     def make(self) -> bool:
         """Export it, unless that is known to fail; whether the file is there now."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / f"{self._name}.lock"):  # of two processes one exports
+        with FileLock(self.folder / f"{self.backbone.key}.lock"):  # of two processes one exports
             if self.is_there or self.reason:
                 return self.is_there
             began = time.monotonic()
@@ -207,7 +212,7 @@ class Exported:
         """Export it, and see whether it may be used."""
         size = self.backbone.transform.size
         if self.backbone.precision != "int8":
-            export(self.backbone, draft, folded=self._folded)
+            (self._export or export)(self.backbone, draft)
             return _require_agreement(self.backbone, OnnxRuntime(draft, size))
         whole = Exported(replace(self.backbone, precision="float32"), self.folder.parent)
         if not whole.make():
@@ -217,41 +222,11 @@ class Exported:
         return _require_likeness(self.backbone, OnnxRuntime(draft, size), OnnxRuntime(whole.file, size))
 
 
-class Refillable:
-    """A network that is being trained, in ONNX Runtime: exported once, its weights filled in whenever they change.
-
-    The export keeps each weight under its own name and folds nothing; ONNX Runtime folds when it reads the graph.
-    """
-
-    def __init__(self, backbone: Backbone, cache: Path | None = None) -> None:
-        self._size = backbone.transform.size
-        self._exported = Exported(replace(backbone, precision="float32"), cache, folded=False)
-        self._graph: Any = None
-
-    def filled(self, module: nn.Module) -> OnnxRuntime | None:
-        """The network with the weights that the module has now; None where it cannot be exported."""
-        if self._graph is None:
-            if not self._exported.make():
-                return None
-            import onnx
-
-            self._graph = onnx.load(self._exported.file)
-        state = module.state_dict()
-        for weight in self._graph.graph.initializer:
-            own = state.get(weight.name.removeprefix("module."))
-            if own is not None:
-                weight.raw_data = own.detach().cpu().contiguous().numpy().tobytes()
-        return OnnxRuntime(self._graph.SerializeToString(), self._size)
-
-
-def export(backbone: Backbone, file: Path, *, folded: bool = True) -> None:
-    """Write the network as an ONNX graph: `pixels` (n, 3, s, s) of 0–255 → `features` (n, d).
-
-    Args: folded: with what can be computed beforehand; else each weight is there under its own name.
-    """
+def export(backbone: Backbone, file: Path) -> None:
+    """Write the network as an ONNX graph: `pixels` (n, 3, s, s) of 0–255 → `features` (n, d)."""
     size = backbone.transform.size
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
-    options: dict[str, Any] = {"dynamo": True, "external_data": False, "verbose": False, "optimize": folded}
+    options: dict[str, Any] = {"dynamo": True, "external_data": False, "verbose": False}
     network = _FromPixels(backbone).eval()
     with torch.no_grad(), _quiet():
         torch.onnx.export(
@@ -297,17 +272,25 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
+def agree(backbone: Backbone, runtime: Runtime) -> bool:
+    """Whether the runtime's features are PyTorch's."""
+    return _difference(backbone, runtime) <= AGREEMENT  # NaN: no
+
+
 def _require_agreement(backbone: Backbone, runtime: Runtime) -> None:
+    off = _difference(backbone, runtime)
+    if not off <= AGREEMENT:
+        raise BadWeights(f"its features differ from PyTorch's by {off:.2g} of the largest")
+
+
+def _difference(backbone: Backbone, runtime: Runtime) -> float:
     pixels = _examples(backbone.transform.size)
     with one_thread():
         expected = TorchRuntime(backbone)(pixels)
     found = runtime(pixels)
-    scale = float(np.abs(expected).max())
-    off = (
-        float(np.abs(found - expected).max()) / max(scale, 1e-12) if found.shape == expected.shape else np.inf
-    )
-    if not off <= AGREEMENT:  # NaN too
-        raise BadWeights(f"its features differ from PyTorch's by {off:.2g} of the largest")
+    if found.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(found - expected).max()) / max(float(np.abs(expected).max()), 1e-12)
 
 
 def _require_likeness(backbone: Backbone, runtime: Runtime, whole: Runtime) -> None:
