@@ -366,9 +366,12 @@ def test_images_are_decoded_once_while_there_is_room(
     load = finetune.load
     monkeypatch.setattr(finetune, "load", lambda path, size: decoded.append(path) or load(path, size=size))
     inputs = PixelSet(colours, toy.transform, room=4 * 3 * toy.transform.size**2)
-    first = inputs.of(np.arange(6))
+    first = np.concatenate([inputs.of(np.arange(4)), inputs.of(np.arange(4, 6))])
     assert np.array_equal(inputs.of(np.arange(6)), first)
-    assert len(decoded) == 6 + 2  # four are kept
+    assert len(decoded) == 6 + 2  # the first four are kept
+    part = inputs.subset(np.array([3, 2, 7]))
+    part.of(np.arange(3))
+    assert len(decoded) == 8 + 1
 
 
 def test_augmented_images_differ_each_time_and_by_seed_alone() -> None:

@@ -76,12 +76,14 @@ class PixelSet:
     def __init__(self, dataset: IndexedDataset, transform: Transform, *, room: int = ROOM) -> None:
         self.dataset = dataset
         self.transform = transform
-        self._kept: dict[int, UInt8[np.ndarray, "3 s s"]] = {}
+        self._kept: dict[str, UInt8[np.ndarray, "3 s s"]] = {}
         self._most = room // (3 * transform.size**2)
 
     def subset(self, ids: Int64[np.ndarray, " m"]) -> PixelSet:
-        """Only these images, numbered anew."""
-        return PixelSet(self.dataset.subset(ids), self.transform)
+        """Only these images, numbered anew; what is kept of them is shared."""
+        part = PixelSet(self.dataset.subset(ids), self.transform)
+        part._kept, part._most = self._kept, self._most
+        return part
 
     @property
     def ids(self) -> Int64[np.ndarray, " n"]:
@@ -108,16 +110,16 @@ class PixelSet:
         return np.stack([black if isinstance(pixels, str) else pixels for pixels in found])
 
     def _pixels(self, image: int) -> UInt8[np.ndarray, "3 s s"] | str:
-        kept = self._kept.get(image)
+        name = self.dataset.image_filenames[image]
+        kept = self._kept.get(name)
         if kept is not None:
             return kept
         try:
-            path = Path(self.dataset.image_filenames[image])
-            found = self.transform.pixels(load(path, size=self.transform.shorter_side))
+            found = self.transform.pixels(load(Path(name), size=self.transform.shorter_side))
         except UnreadableImage as error:
             return str(error)
         if len(self._kept) < self._most:
-            self._kept[image] = found
+            self._kept[name] = found
         return found
 
 
