@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
@@ -28,12 +28,13 @@ from vizsla.data.images import load
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadWeights, NoImages, UnreadableImage
 from vizsla.models.backbones import Backbone, Transform, one_thread
-from vizsla.models.contents import Contents, Sha, stamp
+from vizsla.models.contents import Contents, Sha, Stamp, stamp
 from vizsla.models.runtime import Runtime, TorchRuntime, best_runtime, cores, is_out_of_memory
 from vizsla.types import Embeddings, Progress
 
 log = logging.getLogger(__name__)
 
+_STAMPS = 500  # files
 _TRIAL = 4  # batches of each core that show how long an image takes
 
 A = TypeVar("A")
@@ -159,6 +160,8 @@ class Engine:
 
     def portions(self, images: Sequence[int], more: int) -> Iterator[Sequence[int]]:
         """The images in one portion, or first some that show how long they take, so that the rest may be faster."""
+        if not images:
+            return
         few = _TRIAL * self.batch * self.runtime.at_once
         while images and self._tried[0] < few:
             yield images[:few]
@@ -219,7 +222,7 @@ class _Files:
         self.store = store
         self.reasons: dict[int, str] = {}
         self._contents = Contents(store.folder.parent / "contents.sqlite")
-        self._stamps = list(in_threads(stamp, paths, ahead=256))
+        self._stamps = stamps(paths)
         self.shas = self._contents.find(paths, self._stamps)
         self._taken: set[Sha] = set()
         self._lock = Lock()
@@ -364,6 +367,12 @@ def _write_at(path: Path, offset: int, data: bytes) -> None:
         file.write(data)
         file.flush()
         file.truncate()
+
+
+def stamps(paths: Sequence[Path]) -> list[Stamp | None]:
+    """Stamps of all files, many in each thread: one takes less time than a thread's turn, unless the disk is far."""
+    parts = [paths[start : start + _STAMPS] for start in range(0, len(paths), _STAMPS)]
+    return list(chain.from_iterable(in_threads(lambda part: [stamp(path) for path in part], parts, ahead=16)))
 
 
 def in_threads(work: Callable[[A], B], items: Iterable[A], *, ahead: int) -> Iterator[B]:
