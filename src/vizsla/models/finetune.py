@@ -28,8 +28,8 @@ ROOM = 1 << 30
 """Bytes of decoded images that are kept: 7,000 of 224 × 224 pixels."""
 FEWEST = 64
 """Images that are worth filling the weights of today into ONNX Runtime: about a second."""
-WORTH_EXPORTING = 500
-"""Images in a data set that are worth exporting the network: about twenty seconds, once."""
+WORTH_EXPORTING = 200
+"""Images in a data set that are worth exporting the network: about ten seconds, once."""
 STOP_RULES = ("validation", "test", "loss", "epochs")
 
 
