@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from vizsla.cli import documents
 from vizsla.cli.base import backbone, bars, cli, complain, names, pool_size, precision
+from vizsla.cli.documents import json_option
 from vizsla.errors import BadOption
-
-if TYPE_CHECKING:
-    pass
 
 
 @cli.command()
@@ -115,6 +115,7 @@ if TYPE_CHECKING:
     metavar="OUT",
     help="Folder of the report; run again with the same folder to go on.",
 )
+@json_option
 def compare(directory: Path, **options: Any) -> None:
     """Compare query strategies on images in class folders: how many labels does each need?
 
@@ -134,28 +135,33 @@ def compare(directory: Path, **options: Any) -> None:
 @click.option(
     "--out", default="vizsla-demo", show_default=True, type=click.Path(path_type=Path), metavar="OUT"
 )
-def demo(out: Path) -> None:
+@json_option
+def demo(out: Path, as_json: bool) -> None:
     """The seed article's experiment on bundled digits: offline, about two minutes, no questions asked."""
     from vizsla.data.samples import DEMO, digits_folder
 
     click.echo(
-        "1,797 handwritten digits; three strategies choose which of them get a label. One row per strategy follows."
+        "1,797 handwritten digits; three strategies choose which of them get a label. One row per strategy follows.",
+        err=as_json,
     )
-    _compare(digits_folder(), out=out, **DEMO)
+    _compare(digits_folder(), out=out, as_json=as_json, **DEMO)
 
 
-def _compare(directory: Path, *, out: Path, **options: Any) -> None:
+def _compare(directory: Path, *, out: Path, as_json: bool, **options: Any) -> None:
     from rich.console import Console
 
     from vizsla.experiment import compare
     from vizsla.report import print_table
 
-    screen = Console()
     with bars() as (embedding, labelling):
         comparison = compare(directory, out=out, progress=embedding, on_round=labelling, **options)
-    print_table(comparison, screen)
-    for name in ("report.html", "curves.png", "summary.csv", "curves.json"):
-        click.echo(f"  {out / name}")
+    written = {name: out / name for name in ("report.html", "curves.png", "summary.csv", "curves.json")}
+    if as_json:
+        documents.show(documents.comparison(comparison, written))
+        return
+    print_table(comparison, Console())
+    for file in written.values():
+        click.echo(f"  {file}")
 
 
 _file = click.Path(path_type=Path)
@@ -201,7 +207,10 @@ def select(as_json: bool, **options: Any) -> None:
 @click.option(
     "--out", type=_file, metavar="FILE", help="Also write the features: .npz, .parquet, or .npy with a .csv."
 )
-def embed(directory: Path, backbone: str, image_size: int | None, precision: str, out: Path | None) -> None:
+@json_option
+def embed(
+    directory: Path, backbone: str, image_size: int | None, precision: str, out: Path | None, as_json: bool
+) -> None:
     """Compute the features of all images in DIR, once: other commands find them in the cache.
 
     An interrupted run goes on where it stopped; new and changed images are added by running it again. With int8 up
@@ -223,15 +232,25 @@ def embed(directory: Path, backbone: str, image_size: int | None, precision: str
     began = time.monotonic()
     with bars() as (embedding, _):
         found = embed_all(dataset, network, progress=embedding)
-    click.echo(
-        f"{len(found.ids):,} images, {network.dim} features each, in {time.monotonic() - began:.1f} s "
-        f"with {best_runtime(network).name}, {precision}; kept in {cache_dir() / 'embeddings' / network.key}"
-    )
+    seconds = time.monotonic() - began
+    lost = None
     if precision == "int8":
         from vizsla.models.likeness import likeness
 
         with bars() as (embedding, _):
-            click.echo(likeness(dataset, network, progress=embedding).sentence)
+            lost = likeness(dataset, network, progress=embedding)
     if out is not None:
         save(out, [dataset.file_name(image) for image in found.ids.tolist()], found)
+    runtime, kept = best_runtime(network).name, cache_dir() / "embeddings" / network.key
+    if as_json:
+        about = {"seconds": seconds, "runtime": runtime, "precision": precision, "cache": kept, "out": out}
+        documents.show(documents.embedded(dataset, network.dim) | about | {"likeness": lost and asdict(lost)})
+        return
+    click.echo(
+        f"{len(found.ids):,} images, {network.dim} features each, in {seconds:.1f} s "
+        f"with {runtime}, {precision}; kept in {kept}"
+    )
+    if lost:
+        click.echo(lost.sentence)
+    if out is not None:
         click.echo(f"  {out}")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vizsla.cli import documents
 from vizsla.cli.base import bars, cli, names
+from vizsla.cli.documents import json_option
 from vizsla.errors import BadOption
 
 if TYPE_CHECKING:
@@ -250,42 +252,56 @@ def worker(project: str | None, images: Path | None, with_parent: bool) -> None:
 
 @cli.command()
 @project_option
-def status(project: str | None) -> None:
+@json_option
+def status(project: str | None, as_json: bool) -> None:
     """How a project stands: labels, classes, accuracy with its interval, advice."""
     from vizsla.cli.tables import print_status
 
     with the_project(project) as opened:
-        print_status(opened)
+        if as_json:
+            documents.show(documents.status(opened))
+        else:
+            print_status(opened)
 
 
 @cli.command()
 @project_option
 @images_option
-def train(project: str | None, images: Path | None) -> None:
+@json_option
+def train(project: str | None, images: Path | None, as_json: bool) -> None:
     """Train on all labels now."""
     from vizsla.training.now import train_now
 
     with the_project(project, images) as opened, bars() as (embedding, _):
         model = train_now(opened, embedding)
-    click.echo(f"model {model.version}, from {model.labels_used} labels")
+    if as_json:
+        documents.show(documents.trained(model))
+    else:
+        click.echo(f"model {model.version}, from {model.labels_used} labels")
 
 
 @cli.command()
 @project_option
 @click.option("-n", "n", default=10, show_default=True, help="How many images.")
 @click.option("--relabel", is_flag=True, help="Labelled images that are worth asking again.")
-def query(project: str | None, n: int, relabel: bool) -> None:
+@json_option
+def query(project: str | None, n: int, relabel: bool, as_json: bool) -> None:
     """Print the images whose labels would help most, best first."""
     with the_project(project) as opened:
-        for item in opened.store.upcoming(n, relabel=relabel):
-            click.echo(f"{item.path}\t{item.reason}")
+        images = opened.store.upcoming(n, relabel=relabel)
+    if as_json:
+        documents.show(documents.upcoming(images))
+        return
+    for item in images:
+        click.echo(f"{item.path}\t{item.reason}")
 
 
 @cli.command()
 @click.argument("model", metavar="MODEL")
 @click.argument("directory", type=_path, metavar="DIR")
 @click.option("--out", type=_path, metavar="FILE.csv", help="Where to write; default: the screen.")
-def predict(model: str, directory: Path, out: Path | None) -> None:
+@json_option
+def predict(model: str, directory: Path, out: Path | None, as_json: bool) -> None:
     """Predict the class of every image in DIR, as CSV.
 
     MODEL is a project, or a file that `vizsla export model` wrote.
@@ -294,10 +310,13 @@ def predict(model: str, directory: Path, out: Path | None) -> None:
 
     with bars() as (embedding, _):
         table = predict_folder(model, directory, embedding)
-    if out is None:
-        click.echo(table, nl=False)
-    else:
+    if out is not None:
         from vizsla.caching import write_atomically
 
         write_atomically(out, table)
+    if as_json:
+        documents.show(documents.predictions(table) | {"out": out})
+    elif out is None:
+        click.echo(table, nl=False)
+    else:
         click.echo(f"{table.count(chr(10)) - 1} predictions in {out}")
