@@ -39,12 +39,15 @@ def percentages(output: str, start: str = "") -> list[float]:
 
 
 def test_every_example_is_tested_here_and_has_fewer_than_60_lines():
-    tested = {"article.py", "own_model.py", "select_arrays.py"}
+    tested = {"article.py", "lightning_loop.py", "own_model.py", "select_arrays.py", "skorch_loop.py"}
     assert {example.name for example in EXAMPLES} == tested
     assert max(len(example.read_text("utf-8").splitlines()) for example in EXAMPLES) < 60
 
 
-@pytest.mark.parametrize(("example", "at_least"), [("article.py", 50), ("own_model.py", 85)])
+@pytest.mark.parametrize(
+    ("example", "at_least"),
+    [("article.py", 50), ("lightning_loop.py", 80), ("own_model.py", 85), ("skorch_loop.py", 80)],
+)
 def test_an_example_with_a_network_learns_the_digits(example: str, at_least: float, tmp_path: Path):
     right = percentages(run(example, tmp_path))
     assert len(right) >= 5

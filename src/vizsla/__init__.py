@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vizsla.experiment import compare
     from vizsla.learner import ActiveLearner
     from vizsla.models.backbones import Transform, load_backbone
+    from vizsla.models.estimator import LinearClassifier
     from vizsla.querying import query_the_oracle
     from vizsla.selection import select
     from vizsla.strategy.base import strategies
@@ -24,6 +25,7 @@ _HOME = {
     "Comparison": "vizsla.curves",
     "IndexedDataset": "vizsla.data.indexed",
     "LearningCurve": "vizsla.curves",
+    "LinearClassifier": "vizsla.models.estimator",
     "Transform": "vizsla.models.backbones",
     "compare": "vizsla.experiment",
     "functional": "vizsla",
@@ -38,6 +40,7 @@ __all__ = [
     "Comparison",
     "IndexedDataset",
     "LearningCurve",
+    "LinearClassifier",
     "Transform",
     "compare",
     "functional",
