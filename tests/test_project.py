@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import create_engine, text
 
+from vizsla.data.sources import Folder
 from vizsla.errors import BadOption, NoImages
 from vizsla.project import Project, default_home
 from vizsla.store import Answer
@@ -76,7 +77,7 @@ def test_a_folder_that_may_not_be_written_is_labelled_all_the_same(toys, tmp_pat
         with Project.open(None, toys) as project:
             assert project.address.startswith(str(tmp_path / "mine"))
             assert project.scan().added == 36
-        assert default_home(toys) == default_home(toys / ".." / toys.name)
+        assert default_home(Folder(toys)) == default_home(Folder(toys / ".." / toys.name))
     finally:
         subprocess.run(["umount", str(toys)], check=True)
 

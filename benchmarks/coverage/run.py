@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from vizsla.data.indexed import IndexedDataset
-from vizsla.data.sources import folder_classes, scan
+from vizsla.data.folders import folder_classes, scan
 from vizsla.models.embed import embed
 from vizsla.project import Project
 from vizsla.standing import accuracy_of

@@ -60,6 +60,7 @@ def plain(files: list[Path]) -> Measured:
 
 def vizsla(files: list[Path], precision: str = "float32") -> Measured:
     """Ours, whole: from files to rows in an empty cache, with the network exported before."""
+    from vizsla.data.sources import Folder
     from vizsla.models.backbones import load_backbone
     from vizsla.models.embed import Engine, VectorStore, embed_files
 
@@ -68,7 +69,8 @@ def vizsla(files: list[Path], precision: str = "float32") -> Measured:
     _ready(engine)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        found = embed_files(files, engine, VectorStore(Path(folder) / "features", backbone.dim))
+        names = [str(file.absolute()) for file in files]
+        found = embed_files(Folder("/"), names, engine, VectorStore(Path(folder) / "features", backbone.dim))
         return int((found.rows >= 0).sum()), time.perf_counter() - began
 
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-from vizsla.data.sources import folder_classes, scan
+from vizsla.data.folders import folder_classes, scan
 
 
 class Page:

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial, reduce
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,8 +179,8 @@ class Arena:
         """What must be the same for finished runs to be used again."""
         sha = hashlib.sha256()
         for dataset in filter(None, (self._pool, self._test)):
-            for image, path in enumerate(dataset.image_filenames):
-                sha.update(f"{dataset.file_name(image)} {Path(path).stat().st_size}\n".encode())
+            for name in map(dataset.file_name, range(len(dataset))):
+                sha.update(f"{name} {dataset.source.stamp(name)[0]}\n".encode())
         return asdict(self.plan) | {"images": sha.hexdigest()[:16], "weights": self._backbone.digest}
 
     def _draw(self, seed: int) -> Draw:

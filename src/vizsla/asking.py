@@ -8,13 +8,12 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TextIO
 
 from rich.cells import cell_len
 
 from vizsla import terminal
-from vizsla.data import images
+from vizsla.data.sources import Source
 from vizsla.errors import BadOption, NoLabel, UnreadableImage
 
 COMMANDS = ("u", "s", "?", "q")
@@ -95,7 +94,7 @@ class Asker:
         self.choices = Choices(classes)
         self._input, self._show, self._out = input, show, out
 
-    def draw(self, path: str | Path, heading: str) -> None:
+    def draw(self, source: Source, name: str, heading: str) -> None:
         """Put the image on the screen, with the heading above and the classes below."""
         out, size = self._out_now, shutil.get_terminal_size()
         table = self.choices.table(size.columns)
@@ -106,7 +105,8 @@ class Asker:
         terminal.clear(out)
         out.write(self._dim(heading) + "\n\n")
         try:
-            self._show(images.load(Path(path)), out, columns=size.columns, rows=rows, name=str(path))
+            image = source.load(name)
+            self._show(image, out, columns=size.columns, rows=rows, name=source.where(name))
         except UnreadableImage as error:
             out.write(f"{error}\n")
         out.write("\n" + "\n".join(table) + "\n\n" + self._dim(MENU) + "\n")

@@ -63,7 +63,7 @@ def _start(project: Project) -> subprocess.Popen[bytes]:
     # OpenMP's idle threads spin by default and steal the cores from the page.
     own = {
         "VIZSLA_PROJECT": project.address,
-        "VIZSLA_IMAGES": str(project.images),
+        "VIZSLA_IMAGES": project.source.address,
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     return subprocess.Popen(

@@ -6,6 +6,7 @@
         ├── OneClass               an experiment needs at least two classes
         ├── NoLabel                an image's class cannot be read or is not known
         ├── UnreadableImage        one file cannot be decoded
+        ├── Unreachable            a server with images does not answer
         ├── UnknownName            no strategy, backbone, … of that name
         ├── NotEnoughImages        more images asked for than there are
         ├── BadArray               an array has the wrong shape or values
@@ -41,6 +42,9 @@ class NoLabel(UserError): ...
 
 
 class UnreadableImage(UserError): ...
+
+
+class Unreachable(UserError): ...
 
 
 class UnknownName(UserError): ...

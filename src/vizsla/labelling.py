@@ -60,7 +60,7 @@ def _ask_on(store: Store, project: Project, me: int, person: Asker) -> None:
         item, counts = items[0], store.counts()
         heading = f"{counts.labelled:,} labelled, {counts.unlabelled:,} to go · {item.reason}{last}"
         began = time.monotonic()
-        person.draw(project.path(item.path), heading)
+        person.draw(project.source, item.path, heading)
         answer = person.answer(may_undo=True)
         if answer == "q":
             return

@@ -309,8 +309,8 @@ class TerminalOracle:
     def _step(self, dataset: IndexedDataset, waiting: deque[_Question], place: str) -> None:
         """Ask the first question that waits, and do as told."""
         began = time.monotonic()
-        path = dataset.image_filenames[waiting[0].idx]
-        self.asker.draw(path, f"{place} · {len(dataset.labelled())} labelled{self._last}")
+        heading = f"{place} · {len(dataset.labelled())} labelled{self._last}"
+        self.asker.draw(dataset.source, dataset.file_name(waiting[0].idx), heading)
         answer = self.asker.answer(may_undo=bool(self._answered))
         lead_ms = round((time.monotonic() - began) * 1000)
         if answer == "q":

@@ -1,4 +1,4 @@
-"""A project: a folder of images, and the store that remembers what people said of them. Never loads torch."""
+"""A project: a source of images, and the store that remembers what people said of them. Never loads torch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import platformdirs
 
-from vizsla.data.sources import class_folder, folder_classes, walk
-from vizsla.errors import BadOption, NoImages
+from vizsla.data.folders import number_classes
+from vizsla.data.sources import Folder, Source, source_of
+from vizsla.errors import BadOption, UserError
 from vizsla.store import Answer, ImageFile, Rescanned, Store
 from vizsla.store.classes import tidy
 from vizsla.store.database import batched
@@ -64,38 +65,41 @@ class Settings:
 class Project:
     """Images, store and settings in one hand. Close it, or use it as a context."""
 
-    def __init__(self, store: Store, images: Path, address: str) -> None:
+    def __init__(self, store: Store, source: Source, address: str) -> None:
         self.store = store
-        self.images = images
+        self.source = source
         self.address = address
         """Folder or database URL, by which another process opens the same project."""
 
     @classmethod
-    def open(cls, address: str | Path | None, images: Path | None = None, *, remember: bool = True) -> Self:
+    def open(
+        cls, address: str | Path | None, images: str | Path | Source | None = None, *, remember: bool = True
+    ) -> Self:
         """Open a project, made if it is not there.
 
         Args:    address: a folder or a database URL; by default `.vizsla` in the image folder, or, where
                  nobody may write there, a folder of this person's own.
-                 images: the image folder; by default the one that the project remembers.
+                 images: the image folder or another source; by default what the project remembers.
                  remember: whether the project shall remember it; not on a machine that mounts it elsewhere.
-        Raises:  NoImages for an image folder that is not there; BadOption where no image folder is known.
+        Raises:  NoImages for a source that is not there; BadOption where none is known.
         """
+        source = None if images is None else source_of(images)
         if address is None:
-            if images is None:
+            if source is None:
                 raise BadOption("give the folder of the images, or --project.")
-            address = default_home(images)
+            address = default_home(source)
         where = str(address)
-        if images is None and "://" not in where and not (Path(where) / "project.db").exists():
+        if source is None and "://" not in where and not (Path(where) / "project.db").exists():
             raise BadOption(
                 f"there is no project in {where}. Start one with: vizsla label DIR --project {where}"
             )
-        if images is not None and not images.is_dir():
-            next(walk(images), None)  # says what is wrong
+        if source is not None:
+            source.visit()
         store = Store.open(address)
         try:
-            if images is not None and not remember:
-                return cls(store, images.resolve(), where)
-            return cls(store, _settle_images(store, where, images), where)
+            if source is not None and not remember:
+                return cls(store, _absolute(source), where)
+            return cls(store, _settle_images(store, where, source), where)
         except BaseException:
             store.close()
             raise
@@ -123,11 +127,14 @@ class Project:
     @property
     def name(self) -> str:
         """What people call it: the name of the image folder."""
-        return self.images.resolve().name
+        return self.source.title
 
-    def path(self, file_name: str) -> Path:
-        """Where an image of the catalogue lies."""
-        return self.images / file_name
+    @property
+    def images(self) -> Path:
+        """The image folder. Raises BadOption where the images are no plain folder."""
+        if not isinstance(self.source, Folder):
+            raise BadOption(f"{self.source.address} is no folder on this machine. Copy the images into one.")
+        return self.source.root
 
     # settings
 
@@ -167,13 +174,9 @@ class Project:
         return [name for name in dict.fromkeys(names) if tidy(name) not in used]
 
     def _folder_names(self) -> Sequence[str]:
-        found = folder_classes(f"{name}/" for name in self._class_folders())
+        found = number_classes(self.source.class_names())
         folders = set(found.labels.values()) if found else set()
         return [name for label, name in enumerate(found.names) if label in folders] if found else []
-
-    def _class_folders(self) -> list[str]:
-        entries = (entry for entry in os.scandir(self.images) if entry.is_dir())
-        return sorted(entry.name for entry in entries if _holds_images(self.images / entry.name))
 
     def ask_for_training(self) -> str:
         """Have the trainer train now, if there is anything new; returns what `ANSWERED` will be once it has."""
@@ -184,16 +187,11 @@ class Project:
     # images
 
     def files(self) -> Iterator[ImageFile]:
-        """Every image file there is now, as the folder is read. Raises NoImages where there is none."""
-        for name in walk(self.images):
-            try:
-                about = self.path(name).stat()
-            except OSError:
-                continue  # gone between two looks
-            yield ImageFile(name, about.st_size, about.st_mtime_ns)
+        """Every image file there is now, as it is found. Raises NoImages where there is none."""
+        return (ImageFile(name, size, changed) for name, (size, changed, _) in self.source.files())
 
     def scan(self) -> Rescanned:
-        """Bring the catalogue in line with the folder; on the first scan images may be claimed as it runs."""
+        """Bring the catalogue in line with the source; on the first scan images may be claimed as it runs."""
         if self.store.images(limit=1):
             found = self.store.rescan(self.files(), self.digest)
             self._announce()
@@ -214,15 +212,15 @@ class Project:
     def digest(self, file_name: str) -> str | None:
         """SHA-256 of a file in hex; None where it cannot be read."""
         try:
-            with self.path(file_name).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.sha256(self.source.read(file_name)).hexdigest()
         except OSError:
             return None
 
     def take_folder_labels(self) -> int:
-        """Label the unanswered images by their class folders, as imports; returns how many."""
+        """Label the unanswered images by their class folders or their list, as imports; returns how many."""
         present = [image for image in self.store.images(state="present") if image.path]
-        known = folder_classes(image.path for image in present if image.path)
+        said = {image.id: self.source.class_of(image.path or "") or "" for image in present}
+        known = number_classes(filter(None, said.values()))
         if known is None:
             return 0
         names = {folder: known.names[label] for folder, label in known.labels.items()}
@@ -235,7 +233,7 @@ class Project:
                 key=uuid5(NAMESPACE_URL, f"{image.id}:{folder!a}"),
             )
             for image in present
-            if image.status == "unlabelled" and (folder := class_folder(image.path or "")) in names
+            if image.status == "unlabelled" and (folder := said[image.id]) in names
         ]
         me = self.store.annotator(FOLDERS).id
         saved = [one for chunk in batched(answers, _CHUNK) for one in self.store.label_batch(me, chunk)]
@@ -253,40 +251,66 @@ def in_order_of_keys(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def default_home(images: Path) -> Path:
-    """`.vizsla` in the image folder; where nobody may write there, a folder of this person's own."""
-    inside = images / HOME
-    if (inside / "project.db").exists() or os.access(images, os.W_OK):
-        return inside
-    mark = hashlib.sha256(str(images.resolve()).encode(errors="surrogateescape")).hexdigest()[:8]
-    return Path(platformdirs.user_data_dir("vizsla", appauthor=False)) / f"{images.resolve().name}-{mark}"
+def default_home(source: Source) -> Path:
+    """`.vizsla` beside the images; where nobody may write there, a folder of this person's own."""
+    if source.path is not None:
+        beside = source.path if source.path.is_dir() else source.path.parent
+        inside = beside / HOME
+        if (inside / "project.db").exists() or os.access(beside, os.W_OK):
+            return inside
+    mark = hashlib.sha256(source.address.encode(errors="surrogateescape")).hexdigest()[:8]
+    return Path(platformdirs.user_data_dir("vizsla", appauthor=False)) / f"{source.title}-{mark}"
 
 
-def _settle_images(store: Store, address: str, images: Path | None) -> Path:
-    """The image folder, remembered; a path relative to the project, so that both may move together."""
-    kept = store.setting("images")
+def _settle_images(store: Store, address: str, source: Source | None) -> Source:
+    """The source, remembered; a path relative to the project, so that both may move together."""
+    kept: str | None = store.setting("images")
     home = None if "://" in address else Path(address).resolve()
-    if images is None:
-        if kept is None:
+    before = None if kept is None else source_of(_from_home(kept, home))
+    if source is None:
+        if before is None:
             raise BadOption(f"the project {store.name} knows no image folder yet. Give it: vizsla label DIR.")
-        found = Path(kept) if home is None else home / kept
-        return Path(os.path.normpath(found))
-    whole = images.resolve()
-    new = str(whole) if home is None or not home.is_relative_to(whole) else os.path.relpath(whole, home)
-    if kept != new:
-        if kept is not None and store.images(limit=1):
-            before = Path(os.path.normpath(home / kept)) if home else Path(kept)
-            if before != whole and before.is_dir():
-                raise BadOption(
-                    f"the project {store.name} belongs to the images in {before}. Use another --project for {images}."
-                )
-        if kept is None or home is not None:  # other machines may mount a shared project's images elsewhere
-            store.set_setting("images", new)
-    return whole
+        return before
+    if (
+        before is not None
+        and before.address != source.address
+        and store.images(limit=1)
+        and _is_there(before)
+    ):
+        raise BadOption(
+            f"the project {store.name} belongs to the images in {before.address}. "
+            f"Use another --project for {source.address}."
+        )
+    new = _to_home(source, home)
+    if kept is None or (
+        kept != new and home is not None
+    ):  # others may mount a shared project's images elsewhere
+        store.set_setting("images", new)
+    return _absolute(source)
 
 
-def _holds_images(folder: Path) -> bool:
+def _to_home(source: Source, home: Path | None) -> str:
+    beside = None if source.path is None else Path(source.address)
+    if (
+        beside is None
+        or home is None
+        or not home.is_relative_to(beside if beside.is_dir() else beside.parent)
+    ):
+        return source.address
+    return os.path.relpath(beside, home)
+
+
+def _from_home(kept: str, home: Path | None) -> str:
+    return kept if home is None or "://" in kept else os.path.normpath(home / kept)
+
+
+def _absolute(source: Source) -> Source:
+    return Folder(source.address) if isinstance(source, Folder) else source
+
+
+def _is_there(source: Source) -> bool:
     try:
-        return next(walk(folder), None) is not None
-    except NoImages:
+        source.visit()
+    except UserError:
         return False
+    return True

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from vizsla.data.sources import Folder
 from vizsla.interop import formats
 from vizsla.store import Answer, ImageFile, Ranked, Store
 
@@ -74,7 +75,7 @@ class Made:
 
     def export(self, format: str, to: Path) -> Path:
         path = to / f"export{formats[format].suffix}"
-        path.write_bytes(b"".join(formats[format].write(self.store, self.images)))
+        path.write_bytes(b"".join(formats[format].write(self.store, Folder(self.images))))
         return path
 
     def ids(self) -> dict[str, int]:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vizsla.data.sources import Folder
 from vizsla.errors import UserError
 from vizsla.interop import formats, import_labels
 from vizsla.interop.foldernames import classes_of, escape, folders, unescape
@@ -114,7 +115,7 @@ def test_a_reader_that_sees_the_zip_only_once_can_unpack_it(hard: Made, tmp_path
 
 def test_the_zip_comes_an_image_at_a_time(make: Make) -> None:
     project = make(*(f"{n}.jpg" for n in range(50)))
-    pieces = list(formats["folders"].write(project.store, project.images))
+    pieces = list(formats["folders"].write(project.store, Folder(project.images)))
     assert len(pieces) >= 50 and max(map(len, pieces[:50])) < 200
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vizsla.models.contents import Contents, stamp
+from vizsla.data.sources import Folder, Stamp
+from vizsla.models.contents import Contents
 
 AN_HOUR_AGO = time.time_ns() - 3_600_000_000_000
 
@@ -30,18 +31,32 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vizsla.models.contents._SETTLED_NS", 0)
 
 
+def stamp(file: Path) -> Stamp | None:
+    try:
+        return Folder(file.parent).stamp(file.name)
+    except OSError:
+        return None
+
+
+def key(file: Path) -> bytes:
+    return Folder(file.parent).key(file.name)
+
+
 def noted(contents: Contents, file: Path) -> bytes:
     sha = hashlib.sha256(file.read_bytes()).digest()
-    contents.note([file], [stamp(file)], [sha])
+    contents.note([key(file)], [stamp(file)], [sha])
     return sha
 
 
 def test_a_file_is_known_to_the_next_process_until_it_changes(tmp_path: Path, file: Path) -> None:
     sha = noted(Contents(tmp_path / "c"), file)
     again = Contents(tmp_path / "c")
-    assert again.find([file, tmp_path / "other"], [stamp(file), stamp(tmp_path / "other")]) == [sha, None]
+    assert again.find([key(file), key(tmp_path / "other")], [stamp(file), stamp(tmp_path / "other")]) == [
+        sha,
+        None,
+    ]
     file.write_bytes(b"abcd")
-    assert again.find([file], [stamp(file)]) == [None]
+    assert again.find([key(file)], [stamp(file)]) == [None]
 
 
 def test_another_content_of_the_same_size_and_time_is_noticed(tmp_path: Path, file: Path) -> None:
@@ -50,7 +65,7 @@ def test_another_content_of_the_same_size_and_time_is_noticed(tmp_path: Path, fi
     time.sleep(0.02)
     file.write_bytes(b"xyz")
     os.utime(file, ns=(AN_HOUR_AGO, AN_HOUR_AGO))
-    assert contents.find([file], [stamp(file)]) == [None]
+    assert contents.find([key(file)], [stamp(file)]) == [None]
 
 
 def test_a_file_that_has_just_changed_is_not_trusted_yet(
@@ -59,23 +74,23 @@ def test_a_file_that_has_just_changed_is_not_trusted_yet(
     monkeypatch.setattr("vizsla.models.contents._SETTLED_NS", 2_000_000_000)
     contents = Contents(tmp_path / "c")
     noted(contents, file)
-    assert contents.find([file], [stamp(file)]) == [None]
+    assert contents.find([key(file)], [stamp(file)]) == [None]
 
 
 @pytest.mark.parametrize("content", [b"no database at all" * 100, b""])
 def test_a_damaged_database_is_forgotten(tmp_path: Path, file: Path, content: bytes) -> None:
     (tmp_path / "c").write_bytes(content)
     contents = Contents(tmp_path / "c")
-    assert contents.find([file], [stamp(file)]) == [None]
+    assert contents.find([key(file)], [stamp(file)]) == [None]
     contents = Contents(tmp_path / "c")
     sha = noted(contents, file)
-    assert contents.find([file], [stamp(file)]) == [sha]
+    assert contents.find([key(file)], [stamp(file)]) == [sha]
 
 
 def test_what_cannot_be_written_is_read_each_time(tmp_path: Path, file: Path) -> None:
     contents = Contents(file / "c")  # below a file
     noted(contents, file)
-    assert contents.find([file], [stamp(file)]) == [None]
+    assert contents.find([key(file)], [stamp(file)]) == [None]
 
 
 def test_who_holds_the_database_only_keeps_others_from_remembering(
@@ -87,5 +102,5 @@ def test_who_holds_the_database_only_keeps_others_from_remembering(
     contents._run("PRAGMA busy_timeout = 10")
     noted(contents, file)
     other.execute("ROLLBACK")
-    assert contents.find([file], [stamp(file)]) == [None]
-    assert Contents(tmp_path / "c").find([file], [stamp(file)]) == [None]
+    assert contents.find([key(file)], [stamp(file)]) == [None]
+    assert Contents(tmp_path / "c").find([key(file)], [stamp(file)]) == [None]

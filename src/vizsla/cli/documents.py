@@ -60,7 +60,7 @@ def status(project: Project) -> dict[str, Any]:
     counts = asdict(now.counts)
     return {
         "project": project.store.name,
-        "folder": project.images,
+        "folder": project.source.address,
         "images": counts.pop("total"),
         **counts,
         "model": _model(now.model) if now.model else None,

@@ -56,7 +56,7 @@ def export(format: str, project: str | None, out: Path, as_json: bool) -> None:
                 raise BadOption("there is no model yet. Label images of two classes, then: vizsla train.")
             write_stream_atomically(out, [content])
         else:
-            write_stream_atomically(out, interop.formats[format].write(opened.store, opened.images))
+            write_stream_atomically(out, interop.formats[format].write(opened.store, opened.source))
     if as_json:
         documents.show({"out": out, "bytes": out.stat().st_size})
     else:

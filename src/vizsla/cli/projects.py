@@ -215,7 +215,7 @@ def _serve(project: Project, door: Door, options: dict[str, Any], *, browser: bo
 
     def ready() -> None:
         opened = browser and open_browser(address)
-        click.echo(f"{project.images} · answers go to {project.store.name}")
+        click.echo(f"{project.source.address} · answers go to {project.store.name}")
         click.echo(f"{'Opened' if opened else 'Open'} {address} to label. Ctrl-C ends; every answer is kept.")
         if door.needs_token:
             click.echo("Everyone needs a token: vizsla users add NAME")
@@ -245,7 +245,7 @@ def worker(project: str | None, images: Path | None, with_parent: bool) -> None:
         if with_parent:
             end_with_parent()
         else:
-            click.echo(f"training for {opened.images}; Ctrl-C ends.")
+            click.echo(f"training for {opened.source.address}; Ctrl-C ends.")
         be_kind()
         work(opened, threading.Event())
 

@@ -16,7 +16,11 @@ def print_status(project: Project) -> None:
     now = standing(project)
     counts = now.counts
     table = Table(
-        title=f"{project.images}", title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0)
+        title=f"{project.source.address}",
+        title_justify="left",
+        show_header=False,
+        box=None,
+        padding=(0, 2, 0, 0),
     )
     table.add_row("images", f"{counts.total:,}")
     table.add_row("labelled", f"{counts.labelled:,}")

@@ -58,10 +58,10 @@ def load(source: Source, size: int | None = None) -> Image.Image:
         ) from None
 
 
-def check(path: Path) -> str | None:
+def check(source: Source) -> str | None:
     """Why the file cannot be decoded, or None if it can. Decodes all of it, JPEGs at 1/8 scale."""
     try:
-        _decode(path, size=1)
+        _decode(source, size=1)
     except Exception as error:
         return _reason(error)
     return None

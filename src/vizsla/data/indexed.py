@@ -16,8 +16,8 @@ from jaxtyping import Bool, Int64
 from PIL import Image
 from torch.utils.data import Dataset
 
-from vizsla.data import images
-from vizsla.data.sources import class_folder, folder_classes, scan
+from vizsla.data.folders import number_classes
+from vizsla.data.sources import Source, source_of
 from vizsla.errors import NoImages, NoLabel, OneClass
 from vizsla.types import Progress
 
@@ -35,7 +35,8 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
     unlabelled. An image's id is its position among the sorted relative paths, so it does not depend on
     the disk's order.
 
-    Args:    dir_path: the folder; images may lie in it or in folders below it, one folder per class.
+    Args:    dir_path: the folder; images may lie in it or in folders below it, one folder per class. Or another
+             source: see `vizsla.data.sources.source_of`.
              transform: called with the RGB image; what it returns is handed out.
              test: read all labels from the class folders.
              classes: names by label: those of the training folder for a test folder, or the names to
@@ -50,8 +51,10 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
     """Class names; position = label. `()` where nothing names them."""
     unreadable: dict[str, str]
     """Relative path → reason, for the files that cannot be decoded."""
+    source: Source
+    """Reads the images."""
     image_filenames: list[str]
-    """Full path of each image."""
+    """Full path or URL of each image."""
     labels: Int64[np.ndarray, " n"]
     """Label of each image; 0 while it is unlabelled."""
     unlabeled_mask: Int64[np.ndarray, " n"]
@@ -63,7 +66,7 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
 
     def __init__(
         self,
-        dir_path: str | Path,
+        dir_path: str | Path | Source,
         transform: Callable[[Image.Image], Any] | None = None,
         test: bool = False,
         *,
@@ -71,14 +74,16 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         check: bool = True,
         progress: Progress | None = None,
     ) -> None:
-        self.dir_path = str(dir_path)
+        self.source = source_of(dir_path)
+        self.dir_path = self.source.address if isinstance(dir_path, Source) else str(dir_path)
         self.transform = transform
-        names = scan(Path(dir_path))
-        found = folder_classes(names, classes)
+        names = self.source.names()
+        said = {said for name in names if (said := self.source.class_of(name)) is not None}
+        found = number_classes(said, classes)
         self.classes = found.names if found else ()
         self._label_of_folder = dict(found.labels) if found else {}
-        self._class_folders = len({class_folder(name) for name in names} - {None})
-        self.unreadable = _find_unreadable(Path(dir_path), names, progress) if check else {}
+        self._class_folders = len(said)
+        self.unreadable = _find_unreadable(self.source, names, progress) if check else {}
         if len(self.unreadable) == len(names):
             name, reason = next(iter(self.unreadable.items()))
             raise NoImages(
@@ -94,7 +99,7 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         """Take these files, in this order."""
         self._names = tuple(names)
         self._id_of = {name: idx for idx, name in enumerate(self._names)}
-        self.image_filenames = [str(Path(self.dir_path, name)) for name in self._names]
+        self.image_filenames = [self.source.where(name) for name in self._names]
         self._forget()
 
     def _forget(self) -> None:
@@ -111,8 +116,12 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
 
     def __getitem__(self, idx: SupportsIndex) -> tuple[Any, int, int]:
         idx = self._id(idx)
-        image = images.load(Path(self.image_filenames[idx]))
+        image = self.image(idx)
         return (self.transform(image) if self.transform else image), int(self.labels[idx]), idx
+
+    def image(self, idx: SupportsIndex, size: int | None = None) -> Image.Image:
+        """The image in RGB, upright; `size` is the shorter side needed, in px, as for `images.load`."""
+        return self.source.load(self.file_name(idx), size)
 
     def file_name(self, idx: SupportsIndex) -> str:
         """The image's path below the folder, with forward slashes."""
@@ -131,7 +140,7 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
     def display(self, idx: SupportsIndex) -> None:
         """Print the name and show the image: inline in a notebook, in a window if there is a screen."""
         print(self.file_name(idx))
-        image = images.load(Path(self.image_filenames[idx]))
+        image = self.image(idx)
         import matplotlib.pyplot as plt  # here, because it takes a second
 
         if plt.get_backend().lower() in _BACKENDS_WITHOUT_A_SCREEN:
@@ -188,7 +197,7 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
     def folder_label(self, idx: SupportsIndex) -> int:
         """The label that the image's class folder says; changes nothing."""
         name = self.file_name(idx)
-        folder = class_folder(name)
+        folder = self.source.class_of(name)
         if folder is None:
             raise NoLabel(
                 f"{name} lies in no class folder of {self.dir_path}, so its label cannot be read. "
@@ -208,7 +217,7 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
 
     def has_class(self, idx: SupportsIndex) -> bool:
         """Whether the folder that the image lies in is one of the classes."""
-        return class_folder(self.file_name(idx)) in self._label_of_folder
+        return self.source.class_of(self.file_name(idx)) in self._label_of_folder
 
     # --- sets of images
 
@@ -281,10 +290,10 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         return number
 
 
-def _find_unreadable(root: Path, names: Sequence[str], progress: Progress | None) -> dict[str, str]:
+def _find_unreadable(source: Source, names: Sequence[str], progress: Progress | None) -> dict[str, str]:
     """Decode every file; the paths and reasons of those that fail, also logged."""
     unreadable = {}
-    for done, (name, reason) in enumerate(zip(names, _check_all(root, names), strict=True), start=1):
+    for done, (name, reason) in enumerate(zip(names, _check_all(source, names), strict=True), start=1):
         if reason is not None:
             unreadable[name] = reason
         if progress:
@@ -300,9 +309,9 @@ def _log_left_out(reasons: Mapping[str, str]) -> None:
         logger.warning("left out %d more unreadable files", len(reasons) - _NAMED_IN_LOG)
 
 
-def _check_all(root: Path, names: Sequence[str]) -> Iterator[str | None]:
+def _check_all(source: Source, names: Sequence[str]) -> Iterator[str | None]:
     # Threads are enough: Pillow decodes without holding the interpreter lock.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(source.at_once or min(8, os.cpu_count() or 1)) as threads:
         for start in range(0, len(names), _CHECKED_AT_ONCE):
             block = names[start : start + _CHECKED_AT_ONCE]
-            yield from threads.map(images.check, [root / name for name in block])
+            yield from threads.map(source.check, block)

@@ -1,143 +1,166 @@
-"""From a folder tree to image paths and class names."""
+"""`Source`: where images are. A name for each, with forward slashes, and what lies behind the name."""
 
 from __future__ import annotations
 
+import io
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vizsla.data.images import IMAGE_SUFFIXES
-from vizsla.errors import BadOption, NoImages, NoLabel
+from PIL import Image
 
-_NUMBERED = re.compile(r"([0-9]+)[_\-. ]?(.*)", re.DOTALL)
-_LARGEST_NUMBER = 9999  # a larger one is a date or a serial number: it would make as many classes
-_NOT_OURS = {"@eaDir", "__MACOSX"}  # thumbnails of NAS boxes and of macOS archives
+from vizsla.data import images
+from vizsla.data.folders import class_folder, scan, walk
+from vizsla.errors import NoImages, UnreadableImage
 
+Stamp = tuple[int, int, int]
+"""Size, and times of the last change of content and of status, ns: a file that keeps all three is the same.
 
-@dataclass(frozen=True)
-class FolderClasses:
-    """What the folder names say about classes."""
-
-    names: tuple[str, ...]
-    """Class names; position = label."""
-    labels: Mapping[str, int]
-    """Class folder → label."""
+Where there are no times, as in a bucket, the second number is one below 0 that stands for the content."""
 
 
-def scan(root: Path) -> tuple[str, ...]:
-    """Every image file below the folder, as sorted relative paths with forward slashes.
+class Source(ABC):
+    """A set of images. Making one touches no disk and no network."""
 
-    Hidden files and folders are left out. Links to folders are followed, but never into a folder that
-    the link itself lies in.
-    """
-    return tuple(sorted(walk(root)))
+    at_once = 0
+    """How many images should be read at once because reading waits for a network; 0: it does not."""
+
+    path: Path | None = None
+    """The folder or file that it is, where that lies on this machine."""
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """What opens the same source again, from whatever folder."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What people call it."""
+
+    @abstractmethod
+    def visit(self) -> None:
+        """See that it is there at all; quick. Raises NoImages or Unreachable, with the mend."""
+
+    @abstractmethod
+    def files(self) -> Iterator[tuple[str, Stamp]]:
+        """Every image there is now, as it is found. Raises NoImages where there is none."""
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all of them, sorted."""
+        return tuple(sorted(name for name, _ in self.files()))
+
+    @abstractmethod
+    def expect(self, stamps: Mapping[str, Stamp]) -> None:
+        """Take these stamps as known, where finding them out would cost a question over the network."""
+
+    @abstractmethod
+    def where(self, name: str) -> str:
+        """Its path or URL, for people and for programs that can open one."""
+
+    @abstractmethod
+    def stamp(self, name: str) -> Stamp:
+        """What tells whether the image has changed. Raises OSError where there is none of that name."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """The file's content.
+
+        Raises: OSError where there is none, or it may not be read; Unreachable where nobody answers.
+        """
+
+    def key(self, name: str) -> bytes:
+        """Names the image on this machine, whichever source it is met through."""
+        return os.fsencode(self.where(name))
+
+    def class_of(self, name: str) -> str | None:
+        """The class that the source itself says the image is of."""
+        return class_folder(name)
+
+    def class_names(self) -> Sequence[str]:
+        """The classes it speaks of, sorted; without looking at every image, where that can be."""
+        return sorted({found for name in self.names() if (found := self.class_of(name)) is not None})
+
+    def load(self, name: str, size: int | None = None) -> Image.Image:
+        """The image as `images.load` gives it. Raises UnreadableImage, Unreachable."""
+        return images.load(self._file(name), size)
+
+    def check(self, name: str) -> str | None:
+        """Why the image cannot be decoded, or None if it can."""
+        try:
+            return images.check(self._file(name))
+        except UnreadableImage as error:
+            return str(error)
+
+    def _file(self, name: str) -> images.Source:
+        try:
+            file = io.BytesIO(self.read(name))
+        except OSError as error:
+            raise UnreadableImage(f"cannot read {self.where(name)}: {error.strerror or error}.") from None
+        file.name = self.where(name)  # what error messages say
+        return file
 
 
-def walk(root: Path) -> Iterator[str]:
-    """What `scan` finds, one by one as the folder is read.
+class Folder(Source):
+    """A folder on this machine: the plain and fast case."""
 
-    Raises: NoImages before the first where there is no such folder, after the last where there was none.
-    """
-    root = Path(root)
-    if not root.exists():
-        raise NoImages(f"there is no folder {root}. Check the path.")
-    if not root.is_dir():
-        raise NoImages(f"{root} is a file. Give the folder that holds the images.")
-    found = False
-    for path in _walk(root, "", frozenset()):
-        found = True
-        yield path
-    if not found:
-        suffixes = " ".join(sorted(IMAGE_SUFFIXES))
-        raise NoImages(f"no image in {root} or the folders below it. Vizsla reads {suffixes}.")
+    def __init__(self, root: str | Path) -> None:
+        self.root = self.path = Path(root)
+
+    @property
+    def address(self) -> str:
+        return str(self.root.resolve())
+
+    @property
+    def title(self) -> str:
+        return self.root.resolve().name
+
+    def visit(self) -> None:
+        if not self.root.is_dir():
+            next(walk(self.root), None)  # says what is wrong
+
+    def files(self) -> Iterator[tuple[str, Stamp]]:
+        for name in walk(self.root):
+            try:
+                yield name, self.stamp(name)
+            except OSError:
+                continue  # gone between two looks
+
+    def names(self) -> tuple[str, ...]:
+        return scan(self.root)
+
+    def expect(self, stamps: Mapping[str, Stamp]) -> None:
+        """Nothing: the disk is asked each time."""
+
+    def where(self, name: str) -> str:
+        return str(Path(self.root, name))
+
+    def stamp(self, name: str) -> Stamp:
+        found = Path(self.root, name).stat()
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+    def read(self, name: str) -> bytes:
+        return Path(self.root, name).read_bytes()
+
+    def key(self, name: str) -> bytes:
+        return os.fsencode(Path(self.root, name).absolute())
+
+    def class_names(self) -> Sequence[str]:
+        entries = (entry for entry in os.scandir(self.root) if entry.is_dir())
+        return sorted(entry.name for entry in entries if _holds_images(self.root / entry.name))
+
+    def _file(self, name: str) -> images.Source:
+        return Path(self.root, name)
 
 
-def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+def _holds_images(folder: Path) -> bool:
     try:
-        about = folder.stat()
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise NoImages(
-            f"cannot read the folder {folder}: {error.strerror}. Allow it or move it away."
-        ) from None
-    here = (about.st_dev, about.st_ino)
-    if here in above:
-        return
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name in _NOT_OURS:
-            continue
-        if entry.is_dir():
-            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", above | {here})
-        elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
-            yield prefix + entry.name
+        return next(walk(folder), None) is not None
+    except NoImages:
+        return False
 
 
-def class_folder(path: str) -> str | None:
-    """The first folder of a relative path: the image's class. None for an image beside the folders.
-
-    >>> class_folder("6_great_dane/puppies/a.jpg")
-    '6_great_dane'
-    """
-    folder, slash, _ = path.partition("/")
-    return folder if slash else None
-
-
-def folder_classes(paths: Iterable[str], names: Sequence[str] | None = None) -> FolderClasses | None:
-    """Read classes and labels off the class folders; None where there are no class folders.
-
-    Where every folder starts with a number (up to 9999), that number is the label and the rest the name,
-    and labels that no folder has are named by their number. Otherwise labels count the sorted names.
-    With `names`, a class's label is its position there, and folders of other names get no label.
-
-    >>> folder_classes(["2_chow/a.jpg", "0_collie/b.jpg"]).names
-    ('collie', '1', 'chow')
-    >>> folder_classes(["chow/a.jpg", "collie/b.jpg"]).labels
-    {'chow': 0, 'collie': 1}
-    """
-    folders = sorted({folder for path in paths if (folder := class_folder(path)) is not None})
-    if names is not None:
-        return _classes_among(tuple(names), folders)
-    if not folders:
-        return None
-    numbers = _numbers(folders)
-    if numbers is None:
-        return FolderClasses(tuple(folders), {folder: label for label, folder in enumerate(folders)})
-    folder_of = {number: folder for folder, number in numbers.items()}
-    labels = range(max(folder_of) + 1)
-    short = tuple(_bare_name(folder_of[n]) if n in folder_of else str(n) for n in labels)
-    whole = tuple(folder_of.get(n, str(n)) for n in labels)
-    return FolderClasses(short if len(set(short)) == len(short) else whole, numbers)
-
-
-def _classes_among(names: tuple[str, ...], folders: list[str]) -> FolderClasses:
-    label_of = {name: label for label, name in enumerate(names)}
-    if len(label_of) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadOption(f"classes holds {twice!r} twice. Give each class once.")
-    labels = {folder: label_of.get(folder, label_of.get(_bare_name(folder))) for folder in folders}
-    return FolderClasses(names, {folder: label for folder, label in labels.items() if label is not None})
-
-
-def _numbers(folders: list[str]) -> dict[str, int] | None:
-    """Folder → leading number, or None unless every folder has one."""
-    matches = [_NUMBERED.fullmatch(folder) for folder in folders]
-    numbers = [int(match[1]) for match in matches if match]
-    if len(numbers) < len(folders) or max(numbers) > _LARGEST_NUMBER:
-        return None
-    folder_of: dict[int, str] = {}
-    for folder, number in zip(folders, numbers, strict=True):
-        if number in folder_of:
-            raise NoLabel(
-                f"the folders {folder_of[number]!r} and {folder!r} both have the number {number}. "
-                "Give each class folder a number of its own."
-            )
-        folder_of[number] = folder
-    return dict(zip(folders, numbers, strict=True))
-
-
-def _bare_name(folder: str) -> str:
-    """The folder's name without its number: `6_great_dane` → `great_dane`, `7` → `7`."""
-    match = _NUMBERED.fullmatch(folder)
-    return match[2] or folder if match else folder
+def source_of(given: str | Path | Source) -> Source:
+    """The source that a person means by a path."""
+    return given if isinstance(given, Source) else Folder(given)

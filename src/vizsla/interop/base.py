@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from vizsla.data.sources import Source
 from vizsla.registry import Registry
 from vizsla.store import Label, Store
 
@@ -67,8 +68,8 @@ class Format:
     suffix: str
     """Of the file's name, with the dot."""
     media_type: str
-    write: Callable[[Store, Path], Iterator[bytes]]
-    """(store, image folder) → the file, piece by piece, so that no project is too large."""
+    write: Callable[[Store, Source], Iterator[bytes]]
+    """(store, images) → the file, piece by piece, so that no project is too large."""
 
 
 Importer = Callable[[Path], Iterable[Row | Unreadable]]

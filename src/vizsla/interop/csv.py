@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
+from vizsla.data.sources import Source
 from vizsla.errors import BadOption
 from vizsla.interop import fields
 from vizsla.interop.base import Format, Row, Unreadable, formats, importers, standing
@@ -25,7 +26,7 @@ _KEEP_ODD_BYTES = "surrogateescape"
 _HEADERLESS = {"file_name": 0, "label": 1}
 
 
-def write(store: Store, images: Path) -> Iterator[bytes]:
+def write(store: Store, images: Source) -> Iterator[bytes]:
     """A header, then a row for each image with an answer."""
     yield _csv([fields.COLUMNS])
     for page in batched(standing(store), _ROWS):

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
-from vizsla.data.sources import folder_classes
+from vizsla.data.folders import folder_classes
 from vizsla.errors import NoLabel
 
 UNLABELLED = "_unlabeled"

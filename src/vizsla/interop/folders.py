@@ -11,7 +11,6 @@ In it is such a folder or zip, also with folders for splits above the classes an
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 import zlib
 from array import array
@@ -22,8 +21,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
+from vizsla.data.folders import walk
 from vizsla.data.images import IMAGE_SUFFIXES
-from vizsla.data.sources import walk
+from vizsla.data.sources import Source
 from vizsla.errors import BadOption
 from vizsla.interop import zips
 from vizsla.interop.base import SPLITS, Format, Row, Unreadable, formats, importers
@@ -35,12 +35,12 @@ MISSING = "MISSING.txt"
 _REPLACED = "\tanother image has taken its place since; rescan the folder"
 
 
-def write(store: Store, images: Path) -> Iterator[bytes]:
+def write(store: Store, images: Source) -> Iterator[bytes]:
     """A zip of all images of the project, by their classes."""
     return zips.stream(_members(store, images))
 
 
-def _members(store: Store, images: Path) -> Iterator[tuple[str, float, bytes]]:
+def _members(store: Store, images: Source) -> Iterator[tuple[str, float, bytes]]:
     folder_of = folders(name for name, n in store.counts().classes.items() if n)
     shared = _shared_names(store)
     missing = []
@@ -50,7 +50,7 @@ def _members(store: Store, images: Path) -> Iterator[tuple[str, float, bytes]]:
         name = _file_name(image.path, shared)
         labelled = image.status == "labelled" and image.label is not None
         folder = folder_of.get(image.label or "", escape(image.label or "")) if labelled else UNLABELLED
-        content = _content(images / image.path, image)
+        content = _content(images, image.path, image)
         if isinstance(content, bytes):
             yield f"{folder}/{name}", image.mtime_ns / 1e9, content
         else:
@@ -60,19 +60,18 @@ def _members(store: Store, images: Path) -> Iterator[tuple[str, float, bytes]]:
         yield MISSING, 0, lines.encode(errors="surrogateescape")
 
 
-def _content(path: Path, image: Image) -> bytes | str:
+def _content(images: Source, name: str, image: Image) -> bytes | str:
     """What the file holds, or what `MISSING.txt` says after its name."""
     try:
-        with path.open("rb") as file:
-            about, content = os.fstat(file.fileno()), file.read()
+        size, changed, _ = images.stamp(name)
+        content = images.read(name)
     except OSError:
         return ""
-    if (about.st_size, about.st_mtime_ns) == (image.size, image.mtime_ns):
+    if (size, changed) == (image.size, image.mtime_ns):
         return content
     if image.sha256 is None:  # never decoded: as a rescan sees it, another time alone is no other image
-        replaced = about.st_size != image.size
-    else:
-        replaced = hashlib.sha256(content).hexdigest() != image.sha256
+        return _REPLACED if size != image.size else content
+    replaced = hashlib.sha256(content).hexdigest() != image.sha256
     return _REPLACED if replaced else content
 
 

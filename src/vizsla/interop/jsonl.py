@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from vizsla.data.sources import Source
 from vizsla.errors import BadOption
 from vizsla.interop import fields
 from vizsla.interop.base import Format, Row, Unreadable, formats, importers, standing
@@ -19,7 +20,7 @@ from vizsla.store.database import batched
 _ROWS = 500  # per piece
 
 
-def write(store: Store, images: Path) -> Iterator[bytes]:
+def write(store: Store, images: Source) -> Iterator[bytes]:
     """A line for each image with an answer."""
     for page in batched(standing(store), _ROWS):
         yield b"".join(dump(dict(zip(fields.COLUMNS, fields.cells(row), strict=True))) for _, row in page)

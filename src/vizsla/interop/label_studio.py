@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+from vizsla.data.sources import Source
 from vizsla.errors import BadOption
 from vizsla.interop import fields
 from vizsla.interop.base import Format, Row, Unreadable, formats, importers, standing
@@ -56,7 +57,7 @@ def _choice(name: str, key: str) -> str:
     return f"    <Choice value={quoteattr(legal)}{hotkey}/>\n"
 
 
-def write(store: Store, images: Path) -> Iterator[bytes]:
+def write(store: Store, images: Source) -> Iterator[bytes]:
     """A JSON array of tasks, one for each image with an answer."""
     between = b"[\n"
     for page in batched(standing(store), _TASKS):

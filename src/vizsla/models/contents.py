@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from vizsla.data.sources import Stamp
+
 log = logging.getLogger(__name__)
 
 Sha = bytes
 """SHA-256 of a file's content."""
-Stamp = tuple[int, int, int]
-"""Size, and times of the last change of content and of status, ns: a file that keeps all three is the same."""
 
 _SETTLED_NS = 2_000_000_000
 """A file changed less than 2 s ago may change once more within the same tick of its file system's clock."""
 _AT_ONCE = 500
 """Paths in one query: SQLite takes 999 at the least."""
-# Paths as bytes: a name need not be text.
+# Paths or URLs, as bytes: a file name need not be text.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS file (
     path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, status INTEGER, sha BLOB
 ) WITHOUT ROWID
 """
-
-
-def stamp(path: Path) -> Stamp | None:
-    """What tells whether the file has changed; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 class Contents:
@@ -55,24 +45,23 @@ class Contents:
         except (sqlite3.DatabaseError, OSError) as error:
             self._give_up(error)
 
-    def find(self, paths: Sequence[Path], stamps: Sequence[Stamp | None]) -> list[Sha | None]:
-        """The content hash of each file as it is now; None where it must be read."""
+    def find(self, keys: Sequence[bytes], stamps: Sequence[Stamp | None]) -> list[Sha | None]:
+        """The content hash of each file, by its key, as it is now; None where it must be read."""
         known: dict[bytes, tuple[Stamp, Sha]] = {}
-        names = [os.fsencode(path.absolute()) for path in paths]
-        for start in range(0, len(names), _AT_ONCE):
-            part = names[start : start + _AT_ONCE]
+        for start in range(0, len(keys), _AT_ONCE):
+            part = keys[start : start + _AT_ONCE]
             query = f"SELECT * FROM file WHERE path IN ({','.join('?' * len(part))})"
-            for name, size, changed, status, sha in self._run(query, part):
-                known[name] = (size, changed, status), sha
-        found = (known.get(name, (None, None)) for name in names)
+            for key, size, changed, status, sha in self._run(query, part):
+                known[key] = (size, changed, status), sha
+        found = (known.get(key, (None, None)) for key in keys)
         return [sha if of == now else None for (of, sha), now in zip(found, stamps, strict=True)]
 
-    def note(self, paths: Iterable[Path], stamps: Iterable[Stamp | None], shas: Iterable[Sha | None]) -> None:
+    def note(self, keys: Iterable[bytes], stamps: Iterable[Stamp | None], shas: Iterable[Sha | None]) -> None:
         """Remember the hashes of files that had these stamps before they were read."""
         settled = time.time_ns() - _SETTLED_NS
         rows = [
-            (os.fsencode(path.absolute()), *of, sha)
-            for path, of, sha in zip(paths, stamps, shas, strict=True)
+            (key, *of, sha)
+            for key, of, sha in zip(keys, stamps, shas, strict=True)
             if of is not None and sha is not None and max(of[1:]) < settled
         ]
         if rows and self._database is not None:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
 from threading import Lock
@@ -26,9 +26,10 @@ from jaxtyping import Float16, Float32, Int64, UInt8
 from vizsla.caching import cache_dir, explain_write_errors, write_atomically
 from vizsla.data.images import load
 from vizsla.data.indexed import IndexedDataset
+from vizsla.data.sources import Source, Stamp
 from vizsla.errors import BadWeights, NoImages, UnreadableImage
 from vizsla.models.backbones import Backbone, Transform, one_thread
-from vizsla.models.contents import Contents, Sha, Stamp, stamp
+from vizsla.models.contents import Contents, Sha
 from vizsla.models.runtime import Runtime, TorchRuntime, best_runtime, cores, is_out_of_memory
 from vizsla.types import Embeddings, Progress
 
@@ -70,9 +71,9 @@ def embed(
     Raises:  NoImages when none can be read; DiskFull; BadWeights when a feature is not a number.
     """
     store = vector_store(backbone, cache)
-    paths = [Path(name) for name in dataset.image_filenames]
+    names = [dataset.file_name(image) for image in range(len(dataset))]
     engine = Engine(backbone, device, batch_size=batch_size, cache=cache)
-    found = embed_files(paths, engine, store, progress=progress)
+    found = embed_files(dataset.source, names, engine, store, progress=progress)
     if found.reasons and len(found.reasons) == len(dataset):
         raise NoImages(
             f"none of the {len(dataset)} images in {dataset.dir_path} can be read; "
@@ -104,7 +105,8 @@ class Embedded:
 
 
 def embed_files(
-    paths: Sequence[Path],
+    source: Source,
+    names: Sequence[str],
     engine: Engine,
     store: VectorStore,
     *,
@@ -115,9 +117,9 @@ def embed_files(
 
     Args: more: files that later calls will bring, which decide whether preparing a faster runtime pays.
     """
-    files = _Files(paths, engine.backbone.transform, store)
+    files = _Files(source, names, engine.backbone.transform, store)
     missing = np.flatnonzero(store.find(files.shas) < 0).tolist()
-    done = len(paths) - len(missing)
+    done = len(names) - len(missing)
     if missing:
         _describe(store, engine.backbone)
     for part in engine.portions(missing, more):
@@ -126,7 +128,7 @@ def embed_files(
                 store.append(shas, vectors)
             done += finished
             if progress:
-                progress(done, len(paths))
+                progress(done, len(names))
     rows = store.find(files.shas)
     files.explain(rows)
     return Embedded(files.shas, rows, files.reasons)
@@ -216,20 +218,24 @@ class _Files:
     another content. One that has not changed since it was last read is known by its size and times.
     """
 
-    def __init__(self, paths: Sequence[Path], transform: Transform, store: VectorStore) -> None:
-        self.paths = paths
+    def __init__(
+        self, source: Source, names: Sequence[str], transform: Transform, store: VectorStore
+    ) -> None:
+        self.source = source
+        self.names = names
         self.transform = transform
         self.store = store
         self.reasons: dict[int, str] = {}
         self._contents = Contents(store.folder.parent / "contents.sqlite")
-        self._stamps = stamps(paths)
-        self.shas = self._contents.find(paths, self._stamps)
+        self._stamps = stamps(source, names)
+        self._keys = [source.key(name) for name in names]
+        self.shas = self._contents.find(self._keys, self._stamps)
         self._taken: set[Sha] = set()
         self._lock = Lock()
 
     def decoded(self, images: Sequence[int], batch_size: int) -> Iterator[Pixels]:
         """The images in batches; each content once, and only if the store lacks it."""
-        results = in_threads(self._decode, images, ahead=2 * batch_size)
+        results = in_threads(self._decode, self._read(images), ahead=2 * batch_size)
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             shas, pixels = [], []
@@ -240,20 +246,36 @@ class _Files:
                 elif sha is not None and found is not None:
                     shas.append(sha)
                     pixels.append(found)
-            places = [(self.paths[image], self._stamps[image], self.shas[image]) for image in batch]
+            places = [(self._keys[image], self._stamps[image], self.shas[image]) for image in batch]
             self._contents.note(*zip(*places, strict=True))
             yield shas, pixels, len(batch)
 
-    def _decode(self, image: int) -> Decoded:
+    def _read(self, images: Sequence[int]) -> Iterator[tuple[int, Callable[[], bytes | None]]]:
+        """The images with what gives their content: read from a disk when it is called, else fetched ahead of that."""
+        if not self.source.at_once:
+            return ((image, partial(self._content, image)) for image in images)
+        ahead = 2 * self.source.at_once
+        return in_threads(self._fetched, images, ahead=ahead, threads=self.source.at_once)
+
+    def _fetched(self, image: int) -> tuple[int, Callable[[], bytes | None]]:
+        content = self._content(image)
+        return image, lambda: content
+
+    def _content(self, image: int) -> bytes | None:
         try:
-            content = self.paths[image].read_bytes()
+            return self.source.read(self.names[image])
         except OSError:
+            return None
+
+    def _decode(self, found: tuple[int, Callable[[], bytes | None]]) -> Decoded:
+        image, content = found[0], found[1]()
+        if content is None:
             return None, "the file cannot be opened"
         sha = hashlib.sha256(content).digest()
         if not self._take(sha):
             return sha, None
         file = io.BytesIO(content)
-        file.name = str(self.paths[image])  # what the error message says
+        file.name = self.source.where(self.names[image])  # what the error message says
         try:
             return sha, self.transform.pixels(load(file, size=self.transform.shorter_side))
         except UnreadableImage as error:
@@ -276,7 +298,7 @@ class _Files:
                 self.reasons[image] = (
                     "the cache gives back other features than were written"
                     if twin is None
-                    else f"same content as {'/'.join(self.paths[twin].parts[-2:])}, which is unreadable"
+                    else f"same content as {self.names[twin]}, which is unreadable"
                 )
 
 
@@ -369,20 +391,33 @@ def _write_at(path: Path, offset: int, data: bytes) -> None:
         file.truncate()
 
 
-def stamps(paths: Sequence[Path]) -> list[Stamp | None]:
+def stamps(source: Source, names: Sequence[str]) -> list[Stamp | None]:
     """Stamps of all files, many in each thread: one takes less time than a thread's turn, unless the disk is far."""
-    parts = [paths[start : start + _STAMPS] for start in range(0, len(paths), _STAMPS)]
-    return list(chain.from_iterable(in_threads(lambda part: [stamp(path) for path in part], parts, ahead=16)))
+    parts = [names[start : start + _STAMPS] for start in range(0, len(names), _STAMPS)]
+
+    def stamp(name: str) -> Stamp | None:
+        try:
+            return source.stamp(name)
+        except OSError:
+            return None
+
+    return list(chain.from_iterable(in_threads(lambda part: [stamp(name) for name in part], parts, ahead=16)))
 
 
-def in_threads(work: Callable[[A], B], items: Iterable[A], *, ahead: int) -> Iterator[B]:
+def in_threads(
+    work: Callable[[A], B], items: Iterable[A], *, ahead: int, threads: int | None = None
+) -> Iterator[B]:
     """`map(work, items)` in threads, at most `ahead` results ahead of the consumer."""
-    with ThreadPoolExecutor(max_workers=min(8, cores())) as threads:
+    with ThreadPoolExecutor(max_workers=threads or min(8, cores())) as pool:
         rest = iter(items)
-        waiting = deque(threads.submit(work, item) for item in islice(rest, ahead))
-        while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(threads.submit(work, item) for item in islice(rest, 1))
+        waiting = deque(pool.submit(work, item) for item in islice(rest, ahead))
+        try:
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
+        finally:
+            for one in waiting:  # nobody wants them any more
+                one.cancel()
 
 
 def _describe(store: VectorStore, backbone: Backbone) -> None:

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from vizsla.data.images import load
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption, UnreadableImage
 from vizsla.models.backbones import Backbone, Transform
@@ -110,12 +108,12 @@ class PixelSet:
         return np.stack([black if isinstance(pixels, str) else pixels for pixels in found])
 
     def _pixels(self, image: int) -> UInt8[np.ndarray, "3 s s"] | str:
-        name = self.dataset.image_filenames[image]
+        name = self.dataset.file_name(image)
         kept = self._kept.get(name)
         if kept is not None:
             return kept
         try:
-            found = self.transform.pixels(load(Path(name), size=self.transform.shorter_side))
+            found = self.transform.pixels(self.dataset.image(image, size=self.transform.shorter_side))
         except UnreadableImage as error:
             return str(error)
         if len(self._kept) < self._most:

@@ -92,8 +92,12 @@ class Pool:
     def embed(self, count: int) -> None:
         """Embed the next images, note their content hashes, and take the unreadable ones out of the queue."""
         batch = self.todo[:count]
-        paths = [self.project.path(image.path or "") for image in batch]
-        found = embed_files(paths, self.engine, self.vectors, more=len(self.todo) - len(batch))
+        names = [image.path or "" for image in batch]
+        self.project.source.expect(
+            {name: (image.size, image.mtime_ns, 0) for name, image in zip(names, batch, strict=True)}
+        )
+        more = len(self.todo) - len(batch)
+        found = embed_files(self.project.source, names, self.engine, self.vectors, more=more)
         hashes: dict[int, str] = {}
         for image, sha, row in zip(batch, found.shas, found.rows.tolist(), strict=True):
             if row >= 0 and sha is not None and image.sha256 in (None, sha.hex()):

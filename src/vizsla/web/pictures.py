@@ -8,7 +8,6 @@ import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from PIL import Image as Picture
@@ -77,12 +76,12 @@ class Pictures:
         Raises: Gone, Replaced, or UnreadableImage, upon which the image has been taken out of the queue.
         """
         tag = self.tag(image, size)
-        path = self._path(image)
+        name = self._name(image)
         with self._lock:
             if tag in self._kept:
                 self._kept.move_to_end(tag)
                 return self._kept[tag]
-        content = self._read(image, path)
+        content = self._read(image, name)
         try:
             with _AT_ONCE:
                 encoded = _encode(content, _SIDE[size])
@@ -93,24 +92,23 @@ class Pictures:
         self._keep(tag, encoded)
         return encoded
 
-    def _path(self, image: Image) -> Path:
-        """Where the image lies, if its content still lies there."""
+    def _name(self, image: Image) -> str:
+        """What the image is called, if its content still lies there."""
         if image.path is None or image.state == "missing":
             raise Gone(f"image {image.id} is not in the folder any more; its labels are kept.")
-        path = self.project.path(image.path)
         name = wire.readable(image.path)
         try:
-            about = path.stat()
+            size, changed, _ = self.project.source.stamp(image.path)
         except OSError as error:
             raise Gone(f"{name} cannot be opened: {error.strerror}. Put it back and rescan.") from None
-        touched = (about.st_size, about.st_mtime_ns) != (image.size, image.mtime_ns)
+        touched = (size, changed) != (image.size, image.mtime_ns)
         if touched and image.sha256 is not None and self.project.digest(image.path) != image.sha256:
             raise Replaced(f"{name} is another picture now. It comes up as a new image after a rescan.")
-        return path
+        return image.path
 
-    def _read(self, image: Image, path: Path) -> bytes:
+    def _read(self, image: Image, name: str) -> bytes:
         try:
-            content = path.read_bytes()
+            content = self.project.source.read(name)
         except OSError as error:
             raise Gone(f"{wire.readable(image.path)} cannot be opened: {error.strerror}.") from None
         if image.sha256 is None:

@@ -67,7 +67,7 @@ class Watch:
             except VizslaError as error:
                 self.notice = str(error)
             except Exception:
-                _log.exception("the scan of %s failed", self.project.images)
+                _log.exception("the scan of %s failed", self.project.source.address)
                 self.notice = "the folder could not be read; the server's output says more."
             with self._lock:
                 if not self._again:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vizsla.data.sources import class_folder, folder_classes, scan
+from vizsla.data.folders import class_folder, folder_classes, scan
 from vizsla.errors import BadOption, NoImages, NoLabel
 
 
