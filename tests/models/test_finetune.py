@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from vizsla.data import images
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption
 from vizsla.models import finetune
@@ -363,8 +364,8 @@ def test_images_are_decoded_once_while_there_is_room(
     toy: Backbone, colours: IndexedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[Path] = []
-    load = finetune.load
-    monkeypatch.setattr(finetune, "load", lambda path, size: decoded.append(path) or load(path, size=size))
+    load = images.load
+    monkeypatch.setattr(images, "load", lambda path, size: decoded.append(path) or load(path, size))
     inputs = PixelSet(colours, toy.transform, room=4 * 3 * toy.transform.size**2)
     first = np.concatenate([inputs.of(np.arange(4)), inputs.of(np.arange(4, 6))])
     assert np.array_equal(inputs.of(np.arange(6)), first)
