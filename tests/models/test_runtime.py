@@ -6,6 +6,7 @@ import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption
 from vizsla.models import runtime
 from vizsla.models.backbones import Backbone, Transform
+from vizsla.models.compiled import CompiledRuntime, compiled
 from vizsla.models.embed import Engine, embed
 from vizsla.models.int8 import cosines, photo_crops
 from vizsla.models.likeness import likeness
@@ -278,3 +280,56 @@ def test_a_linear_layer_is_filled_however_the_exporter_turns_it(tmp_path: Path) 
     assert filled is not None
     expected = TorchRuntime(replace(network, module=made(1).eval()))(pixels(5))
     np.testing.assert_allclose(filled(pixels(5)), expected, atol=1e-3 * np.abs(expected).max())
+
+
+# --- PyTorch's compiler; `aot_eager` traces as it does for a GPU, and needs no C++ compiler
+
+
+def test_a_compiled_network_agrees_with_pytorch_whatever_the_batch() -> None:
+    network = backbone(Small(), "small")
+    fast = compiled(network, "cpu", backend="aot_eager")
+    assert fast is not None
+    for n in (fast.batch, 3, 1):
+        expected = TorchRuntime(network)(pixels(n))
+        np.testing.assert_allclose(fast(pixels(n)), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_smaller_batches_are_filled_up_and_not_compiled_anew() -> None:
+    class Counting(Small):
+        sizes: ClassVar[list[int]] = []
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.sizes.append(len(x))  # runs only while the compiler traces
+            return super().forward(x)
+
+    fast = CompiledRuntime(backbone(Counting(), "counting"), "cpu", backend="aot_eager")
+    for n in (8, 5, 1, 7):
+        assert fast(pixels(n)).shape == (n, 32)
+    assert set(Counting.sizes) == {8}
+
+
+def test_a_compiled_network_that_runs_out_of_memory_takes_smaller_batches(toys: Path, tmp_path: Path) -> None:
+    network = backbone(Greedy(), "greedy")
+    engine = Engine(network, cache=tmp_path, batch_size=8)
+    engine.runtime = CompiledRuntime(network, "cpu", backend="aot_eager")
+    ((_, found, _),) = engine.compute([([bytes([n]) for n in range(8)], list(pixels(8)), 8)])
+    expected = TorchRuntime(backbone(Small(), "small"))(pixels(8))
+    np.testing.assert_allclose(found, expected, atol=1e-2 * np.abs(expected).max())
+    assert engine.batch == 4
+
+
+def test_a_network_that_compiles_into_another_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = backbone(Small(), "small")
+    monkeypatch.setattr(torch, "compile", lambda module, **_: backbone(Other(), "other").module)
+    assert compiled(network, "cpu") is None
+
+
+class Other(Small):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).flip(1)
+
+
+def test_a_network_that_does_not_compile_stays_with_pytorch(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert compiled(backbone(Small(), "small"), "cpu", backend="no such compiler") is None
+    assert "small is not compiled" in caplog.text

@@ -169,7 +169,7 @@ class Engine:
             yield images[:few]
             images = images[few:]
         if images:
-            if isinstance(self.runtime, TorchRuntime) and self.runtime.device.type == "cpu":
+            if isinstance(self.runtime, TorchRuntime):
                 count, seconds = self._tried
                 to_come = seconds / count * (len(images) + more)
                 self.runtime = best_runtime(self.backbone, self.device, seconds=to_come, cache=self._cache)
