@@ -75,7 +75,7 @@ def catalogue(
     found = principal_axes(few, axes)
     ids, order = np.arange(1, len(rows) + 1), rng.permutation(len(rows)).astype(np.int64)
     return Catalogue(
-        Rows(ids, order, few.astype(np.float16), found(few), found, ""),
+        Rows(ids, order, few.astype(np.float16), found.directions(few), found, ""),
         np.searchsorted(kept, images.labels[rows]),
         tuple(images.classes[n] for n in kept),
     )

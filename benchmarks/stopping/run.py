@@ -73,7 +73,7 @@ def watched(of: Catalogue, strategy: str, seed: int) -> list[dict[str, Any]]:
     fixed, before = of.rows.audit_order[:STOP_SET], None
     for model in labelled(of, strategy=strategy, seed=seed):
         found = measured(model.fitted, model.checks)
-        now = model.fitted.bundle.predict_coordinates(of.rows.coordinates[fixed]).argmax(axis=1)
+        now = model.fitted.bundle.predict_coordinates(of.rows.points[fixed]).argmax(axis=1)
         due = before is not None and advice.comparison_due(past, model.labels)
         agreed = advice.kappa(before, now) if due else None
         past.append(advice.Snapshot(model.labels, found, agreed, len(np.unique(now))))

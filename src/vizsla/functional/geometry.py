@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float64
 
+from vizsla.functional.mapped import letting_go
 from vizsla.functional.threads import one_thread
 
 ROWS_AT_ONCE = 4096
@@ -26,14 +28,14 @@ class PrincipalAxes:
     def __call__(self, rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n r"]:
         """Coordinates of the rows on the axes, seen from the centre, in float32."""
         coordinates = np.empty((len(rows), len(self.axes)), np.float32)
-        for part in _parts(len(rows)):
+        for part in _parts(rows):
             coordinates[part] = self._of(rows[part])
         return coordinates
 
     def directions(self, rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n r"]:
         """Those coordinates scaled to unit length: where a head sees the rows."""
         found = np.empty((len(rows), len(self.axes)), np.float32)
-        for part in _parts(len(rows)):
+        for part in _parts(rows):
             found[part] = unit_rows(self._of(rows[part]))
         return found
 
@@ -65,7 +67,7 @@ def principal_axes(rows: Float[np.ndarray, "n d"], most: int = AXES) -> Principa
     """
     rows = rows[:: max(1, len(rows) // _SETTLING)]
     centre = np.zeros(rows.shape[1])
-    for part in _parts(len(rows)):
+    for part in _parts(rows):
         centre += np.asarray(rows[part], np.float64).sum(axis=0)
     centre /= len(rows)
     scatter = _scatter(rows, centre)
@@ -77,14 +79,15 @@ def principal_axes(rows: Float[np.ndarray, "n d"], most: int = AXES) -> Principa
 
 def _scatter(rows: Float[np.ndarray, "n d"], centre: Float64[np.ndarray, " d"]) -> Float64[np.ndarray, "d d"]:
     total = np.zeros((len(centre), len(centre)))
-    for part in _parts(len(rows)):
+    for part in _parts(rows):
         centred = np.asarray(rows[part], np.float32) - centre.astype(np.float32)
         total += centred.T @ centred
     return total
 
 
-def _parts(n: int) -> list[slice]:
-    return [slice(start, start + ROWS_AT_ONCE) for start in range(0, n, ROWS_AT_ONCE)]
+def _parts(rows: np.ndarray) -> Iterator[slice]:
+    places = (slice(start, start + ROWS_AT_ONCE) for start in range(0, len(rows), ROWS_AT_ONCE))
+    return letting_go(rows, places)
 
 
 def unit_rows(vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64, Shaped
 from torch import Tensor
 
+from vizsla.functional.mapped import letting_go, share, took
+
 BLOCK_BYTES = 16 << 20
 """How much of a pool is worked on at once, in float32: large enough to keep the cores busy, small beside it."""
 
@@ -25,7 +27,10 @@ def as_rows(array: Float[np.ndarray, "n d"] | Float[Tensor, "n d"]) -> Float[Ten
         warnings.simplefilter("ignore", UserWarning)  # torch warns of read-only memory; we never write
         kind = np.dtype(np.float64) if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
         native = array.astype(kind, copy=False)
-        return torch.from_numpy(native if native.flags.c_contiguous else np.ascontiguousarray(native))
+        native = native if native.flags.c_contiguous else np.ascontiguousarray(native)
+        rows = torch.from_numpy(native)
+    share(rows, native)
+    return rows
 
 
 def blocks(rows: Float[Tensor, "n d"], width: int = 0) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
@@ -33,13 +38,15 @@ def blocks(rows: Float[Tensor, "n d"], width: int = 0) -> Iterator[tuple[slice, 
 
     Args: width: columns of the largest result computed from a block, if more than the rows have.
     """
-    for place in _places(len(rows), max(rows.shape[1], width)):
+    for place in letting_go(rows, _places(len(rows), max(rows.shape[1], width))):
         yield place, rows[place].float()
 
 
 def take(rows: Shaped[Tensor, "n ..."], positions: Int64[np.ndarray, " k"]) -> Shaped[Tensor, "k ..."]:
     """These rows as they are; a third of the time of `rows[positions]`."""
-    return rows.index_select(0, torch.from_numpy(np.ascontiguousarray(positions)).to(rows.device))
+    found = rows.index_select(0, torch.from_numpy(np.ascontiguousarray(positions)).to(rows.device))
+    took(rows, positions)
+    return found
 
 
 def gather(rows: Float[Tensor, "n d"], positions: Int64[np.ndarray, " k"]) -> Float32[Tensor, "k d"]:

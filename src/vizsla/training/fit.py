@@ -73,11 +73,11 @@ def fit(
         head = distilled(rows.points, found, labelled, labels, seed=seed)
         held_out = distilled_out_of_fold(rows.points, found, labelled, labels, seed=seed)
     else:
-        head = _head(rows.coordinates[labelled], labels, c)
-        held_out = out_of_fold(rows.coordinates[labelled], labels, c, seed=seed)
+        head = _head(rows.points[labelled], labels, c)
+        held_out = out_of_fold(rows.points[labelled], labels, c, seed=seed)
     temperature = monitor.calibrate(held_out, labels)
     bundle = Bundle(known.classes, rows.axes, head.weights, head.bias, temperature, about)
-    linear_probs = bundle.predict_coordinates(rows.coordinates)
+    linear_probs = bundle.predict_coordinates(rows.points)
     linear_probs[labelled] = monitor.with_temperature(held_out, temperature)
     if not graph:
         return Fitted(bundle, linear_probs, linear_probs, labelled, labels)
@@ -281,12 +281,12 @@ def _suggestion(
     return tuple((class_ids[n], round(float(probs[n]), 4)) for n in top if probs[n] > 0)
 
 
-def find_clusters(coordinates: Float[np.ndarray, "n r"], k: int, *, seed: int = 0) -> Int64[np.ndarray, " n"]:
+def find_clusters(points: Float[np.ndarray, "n r"], k: int, *, seed: int = 0) -> Int64[np.ndarray, " n"]:
     """Groups of look-alikes, by k-means; numbered from the largest."""
     from sklearn.cluster import MiniBatchKMeans
 
-    k = min(k, len(coordinates))
-    found = MiniBatchKMeans(k, n_init=3, batch_size=1024, random_state=seed).fit_predict(coordinates[:, :64])
+    k = min(k, len(points))
+    found = MiniBatchKMeans(k, n_init=3, batch_size=1024, random_state=seed).fit_predict(points[:, :64])
     by_size = np.argsort(-np.bincount(found, minlength=k), kind="stable")
     number = np.empty(k, np.int64)
     number[by_size] = np.arange(k)
@@ -334,8 +334,8 @@ def _without(
     """What a model thinks of some rows that was not given some labels: whole folds of them."""
     if fitted.blend is not None:
         return blend_without(rows.points, fitted.blend, fitted.labelled, fitted.labels, out, asked)
-    head = _head(rows.coordinates[fitted.labelled[~out]], fitted.labels[~out], len(fitted.bundle.classes))
-    return head.predict(rows.coordinates[asked])
+    head = _head(rows.points[fitted.labelled[~out]], fitted.labels[~out], len(fitted.bundle.classes))
+    return head.predict(rows.points[asked])
 
 
 def confusion(fitted: Fitted) -> dict[str, object]:

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Float16, Int64
 
-from vizsla.functional.geometry import PrincipalAxes, axes_that_fit, principal_axes, unit_rows
+from vizsla.functional.geometry import PrincipalAxes, axes_that_fit, principal_axes
 from vizsla.functional.graph import Graph, neighbour_graph
 from vizsla.functional.rows import as_rows
 from vizsla.models.backbones import Backbone
@@ -30,16 +30,11 @@ class Rows:
     audit_order: Int64[np.ndarray, " n"]
     """Rows in the order in which random checks are drawn."""
     vectors: Float16[np.ndarray, "n d"]
-    coordinates: Float[np.ndarray, "n r"]
-    """On the principal axes of the pool."""
+    points: Float[np.ndarray, "n r"]
+    """Where a head sees the images: in which direction they lie on the principal axes of the pool."""
     axes: PrincipalAxes
     digest: str
     """Names the images: equal digests, equal rows."""
-
-    @cached_property
-    def points(self) -> Float[np.ndarray, "n r"]:
-        """Where a head sees the images: those coordinates scaled to unit length."""
-        return unit_rows(self.coordinates)
 
     @cached_property
     def graph(self) -> Graph:
@@ -121,7 +116,7 @@ class Pool:
             axes = self._axes(vectors)
             order = np.argsort(shuffle, kind="stable")
             digest = hashlib.sha256(ids.tobytes()).hexdigest()[:16]
-            self._rows = Rows(ids, order, vectors, axes(vectors), axes, digest)
+            self._rows = Rows(ids, order, vectors, axes.directions(vectors), axes, digest)
         return self._rows
 
     def _axes(self, vectors: Float16[np.ndarray, "n d"]) -> PrincipalAxes:

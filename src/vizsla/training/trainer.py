@@ -202,9 +202,7 @@ class Trainer:
         found = checks(rows, answers)
         measured = accuracy(fitted, found)
         fixed = rows.audit_order[:_STOP_SET]
-        now = np.array(fitted.bundle.classes)[
-            fitted.bundle.predict_coordinates(rows.coordinates[fixed]).argmax(1)
-        ]
+        now = np.array(fitted.bundle.classes)[fitted.bundle.predict_coordinates(rows.points[fixed]).argmax(1)]
         past = snapshots(self.store.models())
         agreed = None
         if before is not None and advice.comparison_due(past, len(answers.label_of)):
@@ -247,7 +245,7 @@ class Trainer:
     def _clustered(self, rows: Rows) -> Int64[np.ndarray, " n"]:
         if self._clusters[0] != rows.digest:
             k = min(40, max(8, 2 * len(self.store.classes())))
-            self._clusters = rows.digest, find_clusters(rows.coordinates, k)
+            self._clusters = rows.digest, find_clusters(rows.points, k)
         return self._clusters[1]
 
     def _is_cold(self, pulse: Pulse) -> bool:
