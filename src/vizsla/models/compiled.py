@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float32
+from torch import nn
 
 from vizsla.models.backbones import Backbone
 from vizsla.models.int8 import cosines
@@ -27,7 +29,7 @@ class CompiledRuntime(TorchRuntime):
     def __init__(self, backbone: Backbone, device: torch.device | str, *, backend: str = "inductor") -> None:
         super().__init__(backbone, device)
         self.name += ", compiled"
-        self.module = torch.compile(self.module, dynamic=False, backend=backend)
+        self.module = cast("nn.Module", torch.compile(self.module, dynamic=False, backend=backend))
         self._sizes: set[int] = set()
 
     def __call__(self, pixels: Pixels) -> Float32[np.ndarray, "n d"]:
