@@ -20,7 +20,7 @@ from vizsla.store import Answer
 from vizsla.testing import TOY_BACKBONE, toy_images
 from vizsla.training.now import train_now
 
-SERVE_OR_SCRIPT = {"label", "serve", "worker"}
+SERVE_OR_SCRIPT = {"label", "serve", "worker", "completion"}
 """Commands without a result: they go on until Ctrl-C, or print a script."""
 
 TOY = ["--backbone", TOY_BACKBONE]

@@ -4,11 +4,14 @@ base.py         `main`, the group, what commands share
 experiments.py  compare, demo, select: measuring strategies, arrays in and out
 projects.py     label, serve, worker, status, train, query, predict: a project of a person's own images
 labels.py       import, export, users
+installation.py completion
+documents.py    what --json prints
+completing.py   what a shell offers at the Tab key
 """
 
 from __future__ import annotations
 
-from vizsla.cli import experiments, labels, projects
+from vizsla.cli import experiments, installation, labels, projects
 from vizsla.cli.base import cli, main
 
-__all__ = ["cli", "experiments", "labels", "main", "projects"]
+__all__ = ["cli", "experiments", "installation", "labels", "main", "projects"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vizsla.cli import completing
 from vizsla.errors import VizslaError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ backbone = click.option(
     default="efficientnet_lite0",
     show_default=True,
     metavar="NAME",
+    shell_complete=completing.backbone,
     help="efficientnet_lite0, timm:NAME, torchvision:NAME or module:FILE.py:FUNCTION.",
 )
 precision = click.option(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vizsla.cli import documents
+from vizsla.cli import completing, documents
 from vizsla.cli.base import backbone, bars, cli, complain, names, pool_size, precision
 from vizsla.cli.documents import json_option
 from vizsla.errors import BadOption
@@ -23,6 +23,7 @@ from vizsla.errors import BadOption
     show_default=True,
     callback=names,
     metavar="A,B,…",
+    shell_complete=completing.strategies,
 )
 @click.option(
     "--seeds", default=10, show_default=True, help="Repetitions with other splits and first labels."
@@ -64,6 +65,7 @@ from vizsla.errors import BadOption
     default="blend",
     show_default=True,
     metavar="NAME",
+    shell_complete=completing.head,
     help="Classifier on the frozen features: blend, logistic, lda or knn.",
 )
 @pool_size
@@ -78,6 +80,7 @@ from vizsla.errors import BadOption
     default="validation",
     show_default=True,
     metavar="RULE",
+    shell_complete=completing.stop_rule,
     help="When a round of --fine-tune ends: validation, test, loss or epochs.",
 )
 @click.option(
@@ -168,7 +171,7 @@ _file = click.Path(path_type=Path)
 
 
 @cli.command()
-@click.option("--strategy", required=True, metavar="NAME")
+@click.option("--strategy", required=True, metavar="NAME", shell_complete=completing.strategy)
 @click.option("--embeddings", type=_file, metavar="FILE", help="(N, D) features.")
 @click.option("--probs", type=_file, metavar="FILE", help="(N, C) class probabilities.")
 @click.option(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vizsla.cli import documents
+from vizsla.cli import completing, documents
 from vizsla.cli.base import bars, cli
 from vizsla.cli.documents import json_option
 from vizsla.cli.projects import project_option, the_project
@@ -16,7 +16,7 @@ _path = click.Path(path_type=Path)
 
 
 @cli.command("import")
-@click.argument("format")
+@click.argument("format", shell_complete=completing.import_format)
 @click.argument("path", type=_path)
 @project_option
 @click.option(
@@ -39,7 +39,7 @@ def import_(format: str, path: Path, project: str | None, images: Path | None, a
 
 
 @cli.command()
-@click.argument("format")
+@click.argument("format", shell_complete=completing.export_format)
 @project_option
 @click.option("--out", type=_path, required=True, metavar="PATH", help="File to write.")
 @json_option

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vizsla.cli import documents
+from vizsla.cli import completing, documents
 from vizsla.cli.base import bars, cli, names
 from vizsla.cli.documents import json_option
 from vizsla.errors import BadOption
@@ -27,6 +27,7 @@ project_option = click.option(
     "--project",
     envvar="VIZSLA_PROJECT",
     metavar="P",
+    shell_complete=completing.folder,
     help="Folder or database URL of the project; default: .vizsla in the current folder.",
 )
 
@@ -64,10 +65,16 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
                 type=click.Choice(["none", "folders"]),
                 help="folders: class folders are labels already; none: every image counts as unlabelled.",
             ),
-            click.option("--strategy", metavar="NAME", help="Query strategy; default: auto."),
+            click.option(
+                "--strategy",
+                metavar="NAME",
+                shell_complete=completing.strategy,
+                help="Query strategy; default: auto.",
+            ),
             click.option(
                 "--backbone",
                 metavar="NAME",
+                shell_complete=completing.backbone,
                 help="Network that looks at the images; default: efficientnet_lite0.",
             ),
             click.option(
@@ -126,7 +133,10 @@ def _serving(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("directory", type=_path, metavar="[DIR]", required=False)
 @_settings
 @click.option(
-    "--project", metavar="P", help="Folder or database URL for labels and settings; default: DIR/.vizsla."
+    "--project",
+    metavar="P",
+    shell_complete=completing.folder,
+    help="Folder or database URL for labels and settings; default: DIR/.vizsla.",
 )
 @_serving
 @click.option(
