@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from vizsla.interop import formats
 from vizsla.project import Project
 from vizsla.store import Answer
 from vizsla.testing import TOY_BACKBONE
@@ -74,7 +75,7 @@ def test_train_status_query_and_predict_work_on_the_same_project(
     )
 
 
-@pytest.mark.parametrize("format", ["csv", "jsonl", "folders", "label-studio"])
+@pytest.mark.parametrize("format", sorted(formats))
 def test_what_is_exported_is_imported_into_a_fresh_project_as_it_was(
     project, photos, tmp_path, format, vizsla, vizsla_here
 ):

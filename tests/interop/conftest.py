@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 
 from vizsla.data.sources import Folder
 from vizsla.interop import formats
+from vizsla.interop.outgoing import Outgoing
 from vizsla.store import Answer, ImageFile, Ranked, Store
 
 CLASSES = (
@@ -75,7 +76,7 @@ class Made:
 
     def export(self, format: str, to: Path) -> Path:
         path = to / f"export{formats[format].suffix}"
-        path.write_bytes(b"".join(formats[format].write(self.store, Folder(self.images))))
+        path.write_bytes(b"".join(formats[format].write(Outgoing(self.store, Folder(self.images)))))
         return path
 
     def ids(self) -> dict[str, int]:
@@ -101,38 +102,60 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+class Maker:
+    """Makes projects below a folder; they are copies of an empty one, for that is quicker."""
+
+    def __init__(self, folder: Path, blank: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._blank = blank
+        self._stack = stack
+        self._made = 0
+
+    def __call__(self, *names: str, like: Made | None = None) -> Made:
+        """A project of images whose content is their name, or of a copy of another's images."""
+        self._made += 1
+        images, home = self._folder / f"images{self._made}", self._folder / f"project{self._made}"
+        if like:
+            shutil.copytree(like.images, images)
+        for name in names:
+            path = images / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(f"content of {name}".encode(errors="surrogateescape"))
+        images.mkdir(exist_ok=True)
+        shutil.copytree(self._blank, home)
+        store = self._stack.enter_context(Store.open(home, clock=Clock()))
+        files = sorted(path for path in images.rglob("*") if path.is_file())
+        store.add_images(
+            ImageFile(path.relative_to(images).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
+            for path in files
+        )
+        return Made(store, images)
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project without images. Only to be copied."""
+    home = tmp_path_factory.mktemp("blank")
+    Store.open(home).close()
+    return home
+
+
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., Made]]:
-    """Make a project of images whose content is their name, or of a copy of another's images."""
+def make(tmp_path: Path, blank: Path) -> Iterator[Maker]:
     with ExitStack() as stack:
-        made = 0
-
-        def make(*names: str, like: Made | None = None) -> Made:
-            nonlocal made
-            made += 1
-            images = tmp_path / f"images{made}"
-            if like:
-                shutil.copytree(like.images, images)
-            for name in names:
-                path = images / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(f"content of {name}".encode(errors="surrogateescape"))
-            images.mkdir(exist_ok=True)
-            store = stack.enter_context(Store.open(tmp_path / f"project{made}", clock=Clock()))
-            files = sorted(path for path in images.rglob("*") if path.is_file())
-            store.add_images(
-                ImageFile(path.relative_to(images).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
-                for path in files
-            )
-            return Made(store, images)
-
-        yield make
+        yield Maker(tmp_path, blank, stack)
 
 
-@pytest.fixture
-def hard(make: Callable[..., Made], tmp_path: Path) -> Made:
-    """Every kind of answer, hard class names, hard file names."""
-    names = [*NAMES, *(name for name in ODD if _can_hold(tmp_path, name))]
+@pytest.fixture(scope="session")
+def hard(tmp_path_factory: pytest.TempPathFactory, blank: Path) -> Iterator[Made]:
+    """Every kind of answer, hard class names, hard file names. Only to be read."""
+    folder = tmp_path_factory.mktemp("hard")
+    with ExitStack() as stack:
+        yield answered(Maker(folder, blank, stack), folder)
+
+
+def answered(make: Maker, folder: Path) -> Made:
+    names = [*NAMES, *(name for name in ODD if _can_hold(folder, name))]
     names += [f"more/{n:02}.jpg" for n in range(len(CLASSES))]
     project = make(*names)
     store = project.store

@@ -18,6 +18,7 @@ from vizsla.data.sources import Folder
 from vizsla.errors import UserError
 from vizsla.interop import formats, import_labels
 from vizsla.interop.foldernames import classes_of, escape, folders, unescape
+from vizsla.interop.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from tests.interop.conftest import Made
@@ -115,7 +116,7 @@ def test_a_reader_that_sees_the_zip_only_once_can_unpack_it(hard: Made, tmp_path
 
 def test_the_zip_comes_an_image_at_a_time(make: Make) -> None:
     project = make(*(f"{n}.jpg" for n in range(50)))
-    pieces = list(formats["folders"].write(project.store, Folder(project.images)))
+    pieces = list(formats["folders"].write(Outgoing(project.store, Folder(project.images))))
     assert len(pieces) >= 50 and max(map(len, pieces[:50])) < 200
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from vizsla.data.sources import Folder
 from vizsla.errors import BadOption, UnknownName
 from vizsla.interop import Report, formats, import_labels
-from vizsla.interop.base import standing
+from vizsla.interop.outgoing import Outgoing, standing
 from vizsla.store import Answer, ImageFile, Store
 
 if TYPE_CHECKING:
@@ -206,9 +207,9 @@ def test_a_kill_in_the_middle_leaves_nothing_and_the_import_can_be_done_again(tm
 def test_an_export_while_people_label_neither_misses_nor_repeats_an_image(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vizsla.interop import base
+    from vizsla.interop import outgoing
 
-    monkeypatch.setattr(base, "_PAGE", 3)
+    monkeypatch.setattr(outgoing, "_PAGE", 3)
     project = make(*(f"{n}.jpg" for n in range(30)))
     store, rng = project.store, random.Random(0)
     store.add_classes(["cat", "dog"])
@@ -247,7 +248,7 @@ def test_many_rows_go_in_and_out_in_time(
         seconds = {"import csv": perf_counter() - start}
         for format in ("csv", "jsonl", "label-studio"):
             start = perf_counter()
-            pieces = sum(1 for _ in formats[format].write(store, tmp_path))
+            pieces = sum(1 for _ in formats[format].write(Outgoing(store, Folder(tmp_path))))
             seconds[f"export {format}"] = perf_counter() - start
             assert pieces > n / 1000
         start = perf_counter()
@@ -272,14 +273,14 @@ def many_rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def test_an_export_of_many_rows_holds_few_of_them(
     format: str, many_rows: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vizsla.interop import base
+    from vizsla.interop import outgoing
 
-    monkeypatch.setattr(base, "_PAGE", 500)
+    monkeypatch.setattr(outgoing, "_PAGE", 500)
     peaks = []
     for rows in (1500, 6000):
         tracemalloc.start()
         size = 0
-        for row, piece in enumerate(formats[format].write(many_rows, tmp_path)):
+        for row, piece in enumerate(formats[format].write(Outgoing(many_rows, Folder(tmp_path)))):
             size += len(piece)
             if row * 500 >= rows:
                 break

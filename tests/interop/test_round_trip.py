@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vizsla.interop import formats, import_labels
+from vizsla.interop import export_labels, formats, import_labels, importers
 
 if TYPE_CHECKING:
     from tests.interop.conftest import Made
 
     Make = Callable[..., Made]
-WITH_PEOPLE = ["csv", "jsonl", "label-studio"]
+WITH_PEOPLE = ["csv", "jsonl", "label-studio", "parquet"]
+WITH_IMAGES = ["cvat", "fiftyone", "folders", "imagefolder"]
+FORMS = [(name, form) for name in WITH_IMAGES for form in formats[name].forms]
+LABELS_ONLY = [one for one in FORMS if one[0] != "folders" and one[1] != "tree"]
 
 
 def test_the_formats_can_be_read_and_written() -> None:
-    assert list(formats) == ["csv", "folders", "jsonl", "label-studio"]
+    assert list(formats) == list(importers) == sorted(WITH_PEOPLE + WITH_IMAGES)
     assert {name: formats[name].name for name in formats} == {name: name for name in formats}
 
 
@@ -27,7 +30,10 @@ def test_the_formats_can_be_read_and_written() -> None:
 def test_everything_that_was_said_comes_back(format: str, hard: Made, make: Make, tmp_path: Path) -> None:
     fresh = make(like=hard)
     report = import_labels(fresh.store, format, hard.export(format, tmp_path))
-    assert (report.reasons, report.skipped) == ({}, 0)
+    waiting = (
+        {"has no label": 1} if format == "label-studio" else {}
+    )  # the one that only the model has a word for
+    assert {reason: about.count for reason, about in report.reasons.items()} == waiting
     assert fresh.said() == hard.said() and report.taken == len(fresh.said()) > 25
     assert (
         set(report.new_classes) == {one.name for one in hard.store.classes()}
@@ -66,13 +72,65 @@ def test_class_folders_keep_image_and_class(
             archive.extractall(tmp_path / "unpacked")
         source = tmp_path / "unpacked"
     report = import_labels(fresh.store, "folders", source)
-    labelled = {path: told for path, told in hard.standing().items() if told[0] == "labelled"}
-    assert fresh.standing() == labelled
-    assert report.taken == len(labelled)
+    assert fresh.standing() == labelled(hard)
+    assert report.taken == len(labelled(hard))
     assert {reason: about.count for reason, about in report.reasons.items()} == {"has no label": 3}
 
 
-@pytest.mark.parametrize("format", [*WITH_PEOPLE, "folders"])
+def labelled(project: Made) -> dict[str, tuple[str, str | None]]:
+    return {path: told for path, told in project.standing().items() if told[0] == "labelled"}
+
+
+def plain(make: Make) -> Made:
+    """Folders as file systems and other tools like them, and classes that can be folders."""
+    names = ("a.jpg", "b b.jpg", "ü 犬.jpg", "sub/a.jpg", "sub/deep/e.jpg", "sub/deep/a.png", "more/last.jpg")
+    project = make(*names)
+    project.store.add_classes(["great dane", "ünïcode 犬", "7 up"])
+    for name, one in zip(names[:-1], ["great dane", "ünïcode 犬", "7 up"] * 2, strict=True):
+        project.label("me", **{name: one})
+    return project
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize(("format", "form"), FORMS)
+def test_every_form_with_images_keeps_label_and_file_name_though_the_images_are_known_by_name_alone(
+    format: str, form: str, zipped: bool, hard: Made, make: Make, tmp_path: Path
+) -> None:
+    project = plain(make) if (format, form) == ("imagefolder", "tree") else hard
+    out = tmp_path / ("out.zip" if zipped else "out")
+    assert export_labels(project.store, project.images, format, out, form=form) == ()
+    fresh = make(like=project)
+    report = import_labels(fresh.store, format, out)
+    assert fresh.standing() == labelled(project)
+    assert report.taken == len(labelled(project)) and set(report.reasons) <= {"has no label"}
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize(("format", "form"), LABELS_ONLY)
+def test_labels_alone_keep_every_label_in_a_few_small_files(
+    format: str, form: str, zipped: bool, hard: Made, make: Make, tmp_path: Path
+) -> None:
+    out = tmp_path / ("out.zip" if zipped else "out")
+    export_labels(hard.store, hard.images, format, out, form=form, labels_only=True)
+    if not zipped:
+        assert not [file for file in out.rglob("*") if file.suffix in (".jpg", ".png")]
+    fresh = make(like=hard)
+    import_labels(fresh.store, format, out)
+    assert fresh.standing() == labelled(hard)
+
+
+@pytest.mark.parametrize(("format", "form"), FORMS)
+def test_splits_stay_splits(format: str, form: str, make: Make, tmp_path: Path) -> None:
+    project = make("train/x/1.jpg", "train/y/1.jpg", "test/x/1.jpg", "test/y/2.jpg")
+    project.store.add_classes(["x", "y"])
+    project.label("me", **{path: path.split("/")[1] for path in project.ids()})
+    export_labels(project.store, project.images, format, tmp_path / "out", form=form)
+    fresh = make(like=project)
+    import_labels(fresh.store, format, tmp_path / "out")
+    assert fresh.standing() == project.standing() and len(project.standing()) == 4
+
+
+@pytest.mark.parametrize("format", [*WITH_PEOPLE, *WITH_IMAGES])
 def test_importing_twice_adds_nothing(format: str, hard: Made, make: Make, tmp_path: Path) -> None:
     fresh = make(like=hard)
     file = hard.export(format, tmp_path)
@@ -91,12 +149,12 @@ def test_importing_what_a_project_wrote_itself_adds_nothing(format: str, hard: M
     assert hard.store.history() == before
 
 
-@pytest.mark.parametrize("format", [*WITH_PEOPLE, "folders"])
+@pytest.mark.parametrize("format", [*WITH_PEOPLE, *WITH_IMAGES])
 def test_a_project_without_labels_makes_a_file_that_is_whole(format: str, make: Make, tmp_path: Path) -> None:
     project = make("a.jpg")
     data = project.export(format, tmp_path).read_bytes()
-    expected = {"csv": b"file_name,sha256,label", "jsonl": b"", "label-studio": b"[]\n", "folders": b"PK"}
-    assert data.startswith(expected[format])
+    expected = {"csv": b"file_name,sha256,label", "jsonl": b"", "label-studio": b"[]\n", "parquet": b"PAR1"}
+    assert data.startswith(expected.get(format, b"PK"))
 
 
 def test_labels_of_renamed_and_merged_classes_go_out_under_their_names_now(

@@ -14,7 +14,7 @@ from vizsla.cli import completing
 from vizsla.errors import VizslaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rich.progress import TaskID
 
@@ -122,6 +122,32 @@ def bars() -> Iterator[tuple[Progress, OnRound]]:
             lambda done, total: show("embed", "embedding images", done, total),
             lambda done, total, text: show("label", text, done, total),
         )
+    finally:
+        if tasks:
+            shown.stop()
+
+
+@contextmanager
+def steps() -> Iterator[Callable[..., None]]:
+    """Progress bars by name, each shown from its first step on: `step(name, done, total)`; total None: not known."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    shown = Bars(*columns, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
+
+    def step(name: str, done: int, total: int | None) -> None:
+        shown.start()
+        if name not in tasks:
+            for earlier in tasks.values():  # it is over, also where nobody knew how long it would be
+                shown.update(earlier, total=shown.tasks[earlier].completed)
+            tasks[name] = shown.add_task(name, total=total)
+        shown.update(tasks[name], completed=done, total=total)
+
+    try:
+        yield step
     finally:
         if tasks:
             shown.stop()

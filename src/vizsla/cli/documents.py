@@ -109,6 +109,7 @@ def imported(report: Report) -> dict[str, Any]:
         "skipped": report.skipped,
         "new_classes": report.new_classes,
         "reasons": reasons,
+        "notes": report.notes,
     }
 
 

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from vizsla.cli import completing, documents
-from vizsla.cli.base import bars, cli
+from vizsla.cli.base import cli, steps
 from vizsla.cli.documents import json_option
 from vizsla.cli.projects import project_option, the_project
 from vizsla.errors import BadOption
 
+if TYPE_CHECKING:
+    from vizsla.interop import Format
+    from vizsla.project import Project
+
 _path = click.Path(path_type=Path)
 
 
-@cli.command("import")
+class _WithFormats(click.Command):
+    """A command whose help lists the formats that there are, also those of plug-ins."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from vizsla import interop
+
+        if self.name == "import":
+            known = [(name, inspect.getdoc(read) or "") for name, read in interop.importers.items()]
+        else:
+            known = [(name, _about(kind)) for name, kind in interop.formats.items()]
+            known.append(("model", "the trained model"))
+        with formatter.section("Formats"):
+            formatter.write_dl(known)
+
+
+def _about(kind: Format) -> str:
+    return kind.about + (f"; forms: {', '.join(kind.forms)}" if len(kind.forms) > 1 else "")
+
+
+@cli.command("import", cls=_WithFormats)
 @click.argument("format", shell_complete=completing.import_format)
 @click.argument("path", type=_path)
 @project_option
@@ -24,43 +50,86 @@ _path = click.Path(path_type=Path)
 )
 @json_option
 def import_(format: str, path: Path, project: str | None, images: Path | None, as_json: bool) -> None:
-    """Take in labels: csv, jsonl, folders or label-studio."""
+    """Take in labels, and say what was taken, what was passed over, and why.
+
+    All of a file is taken in or, after an error, nothing. The same file again adds nothing.
+    """
     from vizsla import interop
     from vizsla.project import Project
 
+    interop.importers[format]  # before a project is made
     opened = the_project(project) if images is None else Project.open(project, images)
-    with opened, bars() as (progress, _):
+    with opened, steps() as step:
         opened.scan()
-        report = interop.import_labels(opened.store, format, path, progress=progress)
+        report = interop.import_labels(
+            opened.store,
+            format,
+            path,
+            reading=partial(step, "reading rows", total=None),
+            progress=partial(step, "writing labels"),
+        )
     if as_json:
         documents.show(documents.imported(report))
     else:
         click.echo(report)
 
 
-@cli.command()
+@cli.command(cls=_WithFormats)
 @click.argument("format", shell_complete=completing.export_format)
 @project_option
-@click.option("--out", type=_path, required=True, metavar="PATH", help="File to write.")
+@click.option(
+    "--out",
+    type=_path,
+    required=True,
+    metavar="PATH",
+    help="File to write; of formats with images a folder, or a zip where it ends in .zip.",
+)
+@click.option("--form", metavar="NAME", help="Which form, of a format that has several; default: the first.")
+@click.option("--labels-only", is_flag=True, help="Without the images, of a format that holds them.")
 @json_option
-def export(format: str, project: str | None, out: Path, as_json: bool) -> None:
-    """Write all labels (csv, jsonl, folders, label-studio), or the trained model (model)."""
+def export(
+    format: str, project: str | None, out: Path, form: str | None, labels_only: bool, as_json: bool
+) -> None:
+    """Write all labels, or the trained model (model). The file is whole or not there."""
     from vizsla import interop
-    from vizsla.caching import write_stream_atomically
 
-    with the_project(project) as opened:
+    with the_project(project) as opened, steps() as step:
         if format == "model":
-            model = opened.store.model()
-            content = opened.store.artifact(model.version) if model else None
-            if content is None:
-                raise BadOption("there is no model yet. Label images of two classes, then: vizsla train.")
-            write_stream_atomically(out, [content])
+            missing: tuple[str, ...] = ()
+            _export_model(opened, out)
         else:
-            write_stream_atomically(out, interop.formats[format].write(opened.store, opened.source))
+            missing = interop.export_labels(
+                opened.store,
+                opened.source,
+                format,
+                out,
+                form=form,
+                labels_only=labels_only,
+                progress=partial(step, f"writing {format}"),
+            )
+    if missing:
+        first = ", ".join(name.replace("\t", ": ") for name in missing[:3])
+        click.echo(f"left out {len(missing)} images that are no longer what they were: {first}", err=True)
     if as_json:
-        documents.show({"out": out, "bytes": out.stat().st_size})
+        documents.show({"out": out, "bytes": _size(out)})
     else:
         click.echo(f"wrote {out}")
+
+
+def _size(out: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = out.rglob("*") if out.is_dir() else [out]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _export_model(opened: Project, out: Path) -> None:
+    from vizsla.caching import write_stream_atomically
+
+    model = opened.store.model()
+    content = opened.store.artifact(model.version) if model else None
+    if content is None:
+        raise BadOption("there is no model yet. Label images of two classes, then: vizsla train.")
+    write_stream_atomically(out, [content])
 
 
 @cli.group()

@@ -1,32 +1,55 @@
 """Labels out to other tools and in from them.
 
 base.py          the row that every format shares, the registries `formats` and `importers`
+
 csv.py           a table
 jsonl.py         an object per line
-folders.py       a folder per class, as a zip
+parquet.py       a typed table
+folders.py       a folder per class
+imagefolder.py   Hugging Face's folders
 label_studio.py  Label Studio's tasks
+fiftyone.py      FiftyOne's two layouts
+cvat.py          CVAT's ImageNet
+
 importing.py     a file into a project, and the report
 matching.py      which image a foreign name means
+files.py         opening what is imported
+exporting.py     a project into a file or folder
+outgoing.py      what is exported
+trees.py         what is common to formats of many files
+zips.py          a zip that is written as it is sent
 fields.py        columns and what others call them
 foldernames.py   any class name as a folder's
-zips.py          a zip that is written as it is sent
-files.py         opening what is imported
+jsonstream.py    JSON a value at a time
 """
 
 from __future__ import annotations
 
-from vizsla.interop import csv, folders, jsonl, label_studio  # noqa: F401 — they register themselves
+from vizsla.interop import (  # noqa: F401 — they register themselves
+    csv,
+    cvat,
+    fiftyone,
+    folders,
+    imagefolder,
+    jsonl,
+    label_studio,
+    parquet,
+)
 from vizsla.interop.base import Format, Importer, Row, Unreadable, formats, importers
+from vizsla.interop.exporting import export_labels
 from vizsla.interop.importing import Reason, Report, import_labels
 from vizsla.interop.label_studio import label_studio_config
+from vizsla.interop.outgoing import Outgoing
 
 __all__ = [
     "Format",
     "Importer",
+    "Outgoing",
     "Reason",
     "Report",
     "Row",
     "Unreadable",
+    "export_labels",
     "formats",
     "import_labels",
     "importers",

@@ -13,12 +13,11 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from vizsla.data.sources import Source
 from vizsla.errors import BadOption
 from vizsla.interop import fields
-from vizsla.interop.base import Format, Row, Unreadable, formats, importers, standing
+from vizsla.interop.base import Format, Row, Unreadable, formats, importers
 from vizsla.interop.files import open_file
-from vizsla.store import Store
+from vizsla.interop.outgoing import Outgoing
 from vizsla.store.database import batched
 
 _ROWS = 500  # per piece
@@ -26,37 +25,45 @@ _KEEP_ODD_BYTES = "surrogateescape"
 _HEADERLESS = {"file_name": 0, "label": 1}
 
 
-def write(store: Store, images: Source) -> Iterator[bytes]:
+def write(outgoing: Outgoing) -> Iterator[bytes]:
     """A header, then a row for each image with an answer."""
-    yield _csv([fields.COLUMNS])
-    for page in batched(standing(store), _ROWS):
-        yield _csv([_plain(cell) for cell in fields.cells(row)] for _, row in page)
+    yield lines([fields.COLUMNS])
+    for page in batched(outgoing.answers(), _ROWS):
+        yield lines([_plain(cell) for cell in fields.cells(row)] for _, row in page)
 
 
 def _plain(cell: Any) -> Any:
     return str(cell).lower() if isinstance(cell, bool) else cell
 
 
-def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
+def lines(rows: Iterable[Iterable[Any]]) -> bytes:
+    """Rows of cells as CSV."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     return text.getvalue().encode(errors=_KEEP_ODD_BYTES)
 
 
-formats.register("csv")(Format("csv", ".csv", "text/csv; charset=utf-8", write))
+formats.register("csv")(Format("csv", ".csv", "text/csv; charset=utf-8", "a table, a row per answer", write))
 
 
 @importers.register("csv")
 def read(path: Path) -> Iterator[Row | Unreadable]:
-    """The rows of a table that is parted by commas, semicolons or tabs."""
-    with open_file(path) as raw:
-        encoding = "utf-16" if raw.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        errors = "replace" if encoding == "utf-16" else _KEEP_ODD_BYTES
-        with io.TextIOWrapper(raw, encoding, errors, newline="") as file:
-            yield from _rows(file, path)
+    """a table parted by commas, semicolons or tabs: path and label, with or without a header"""
+    with open_file(path) as file:
+        yield from rows(file, str(path))
 
 
-def _rows(file: IO[str], path: Path) -> Iterator[Row | Unreadable]:
+def rows(file: IO[bytes], name: str) -> Iterator[Row | Unreadable]:
+    """The rows of a table that is open at its start. `name`: what errors call it."""
+    bom = file.read(2)
+    file.seek(0)
+    encoding = "utf-16" if bom in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    errors = "replace" if encoding == "utf-16" else _KEEP_ODD_BYTES
+    with io.TextIOWrapper(file, encoding, errors, newline="") as text:
+        yield from _rows(text, name)
+
+
+def _rows(file: IO[str], path: str) -> Iterator[Row | Unreadable]:
     first = next((line for line in iter(file.readline, "") if line.strip()), "")
     comma = next((mark for mark in ",;\t" if _place_of(_cells(first, mark))), None) or next(
         (mark for mark in ",;\t" if len(_cells(first, mark)) == 2), ","
@@ -68,7 +75,7 @@ def _rows(file: IO[str], path: Path) -> Iterator[Row | Unreadable]:
     place = _place_of(header)
     if place is None:
         if len(header) != 2 or "\0" in first or fields.columns(header):
-            raise _no_labels(path, header)
+            raise fields.no_labels(path, header)
         place = _HEADERLESS
         yield _row(header, place, f"line {reader.line_num}")
     while True:
@@ -83,7 +90,7 @@ def _rows(file: IO[str], path: Path) -> Iterator[Row | Unreadable]:
             yield _row(cells, place, f"line {reader.line_num}")
 
 
-def _next(reader: Iterator[list[str]], path: Path) -> list[str] | None:
+def _next(reader: Iterator[list[str]], path: str) -> list[str] | None:
     try:
         return next((cells for cells in reader if cells), None)
     except csv.Error as error:
@@ -100,8 +107,7 @@ def _cells(line: str, comma: str) -> list[str]:
 def _place_of(header: list[str]) -> dict[str, int] | None:
     """Column → where it stands; None for a row that is no header of ours."""
     names = fields.columns(header)
-    is_ours = ("file_name" in names or "sha256" in names) and ("label" in names or "status" in names)
-    return {column: header.index(name) for column, name in names.items()} if is_ours else None
+    return {column: header.index(name) for column, name in names.items()} if fields.suffice(names) else None
 
 
 def _row(cells: list[str], place: dict[str, int], where: str) -> Row | Unreadable:
@@ -111,11 +117,3 @@ def _row(cells: list[str], place: dict[str, int], where: str) -> Row | Unreadabl
         return fields.to_row({column: cells[at] for column, at in place.items()}, where)
     except fields.SeveralClasses:
         return Unreadable(where, "names several classes")
-
-
-def _no_labels(path: Path, header: list[str]) -> BadOption:
-    told = ", ".join(cell[:40] for cell in header[:20])
-    files, labels = ("|".join(fields.ALIASES[column]) for column in ("file_name", "label"))
-    return BadOption(
-        f"{path} has no header that names images and labels: {told}. Needed: {files} and {labels}."
-    )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from vizsla.errors import BadOption
 from vizsla.interop.base import Row
 
 COLUMNS = (
@@ -55,6 +56,20 @@ def columns(names: Iterable[str]) -> dict[str, str]:
     return {column: name for column, name in found.items() if name is not None}
 
 
+def suffice(columns: Iterable[str]) -> bool:
+    """Whether these columns of ours name images and their labels."""
+    return not {"file_name", "sha256"}.isdisjoint(columns) and not {"label", "status"}.isdisjoint(columns)
+
+
+def no_labels(name: str, header: Iterable[str]) -> BadOption:
+    """The error of a file whose columns do not suffice."""
+    told = ", ".join(cell[:40] for cell in list(header)[:20])
+    files, labels = ("|".join(ALIASES[column]) for column in ("file_name", "label"))
+    return BadOption(
+        f"{name} has no header that names images and labels: {told}. Needed: {files} and {labels}."
+    )
+
+
 def cells(row: Row) -> list[Any]:
     """The row's values in the order of `COLUMNS`; the time in ISO 8601."""
     values = {**vars(row), "labelled_at": row.labelled_at and row.labelled_at.isoformat()}
@@ -87,9 +102,17 @@ def to_row(cells: Mapping[str, Any], where: str) -> Row:
 
 
 def text(value: Any) -> str | None:
-    """Words; None for nothing. Numbers become words."""
+    """Words; None for nothing. Numbers become words: whole ones without a point, as tables make floats of them.
+
+    >>> text("cat"), text(7), text(7.0), text(float("nan")), text("")
+    ('cat', '7', '7', None, None)
+    """
     if isinstance(value, str):
         return value or None
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        value = int(value) if value.is_integer() else value
     return str(value) if isinstance(value, int | float) else None
 
 
@@ -116,9 +139,9 @@ def truth(value: Any) -> bool | None:
 
 
 def moment(value: Any) -> datetime | None:
-    """A moment in ISO 8601; one without a zone is in UTC."""
+    """A moment, also in ISO 8601; one without a zone is in UTC."""
     try:
-        when = datetime.fromisoformat(value.strip())
+        when = value if isinstance(value, datetime) else datetime.fromisoformat(value.strip())
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
     except (AttributeError, ValueError, OverflowError):
         return None

@@ -46,8 +46,8 @@ def unescape(name: str) -> str:
     return plain if escape(plain) == name else name
 
 
-def folders(classes: Iterable[str]) -> dict[str, str]:
-    """Class → its folder; no two are the same where capitals do not count.
+def folders(classes: Iterable[str], *, numbered: bool = True) -> dict[str, str]:
+    """Class → its folder; no two are the same where capitals do not count. `numbered`: as `classes_of` will be told.
 
     >>> folders(["cat", "Cat", "_unlabeled"]), folders(["1 eye", "2 eyes"])
     ({'cat': 'cat', 'Cat': '%43at', '_unlabeled': '%5Funlabeled'}, {'1 eye': '%31 eye', '2 eyes': '%32 eyes'})
@@ -58,15 +58,15 @@ def folders(classes: Iterable[str]) -> dict[str, str]:
         folder = escape(name)
         found[name] = _shielded(name) if folder.casefold() in taken else folder
         taken.add(folder.casefold())
-    if classes_of(found.values()) != {folder: name for name, folder in found.items()}:
+    if classes_of(found.values(), numbered=numbered) != {folder: name for name, folder in found.items()}:
         return {name: _shielded(name) for name in found}
     return found
 
 
-def classes_of(folders: Iterable[str]) -> dict[str, str]:
-    """Folder → its class: without the number that all of them start with, as in `0_collie`, `1_chow`."""
+def classes_of(folders: Iterable[str], *, numbered: bool = True) -> dict[str, str]:
+    """Folder → its class: where `numbered`, without the number that all of them start with, as in `0_collie`."""
     names = sorted(set(folders))
-    bare = _without_numbers(names)
+    bare = _without_numbers(names) if numbered else {}
     return {name: _class_of(name, bare.get(name, name)) for name in names}
 
 

@@ -10,169 +10,101 @@ In it is such a folder or zip, also with folders for splits above the classes an
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
-import zlib
-from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import IO
 
-from vizsla.data.folders import walk
-from vizsla.data.images import IMAGE_SUFFIXES
-from vizsla.data.sources import Source
 from vizsla.errors import BadOption
-from vizsla.interop import zips
-from vizsla.interop.base import SPLITS, Format, Row, Unreadable, formats, importers
+from vizsla.interop.base import SPLITS, Row, Unreadable, files_in_folders, formats, importers
+from vizsla.interop.files import File, opened
 from vizsla.interop.foldernames import NO_CLASS, UNLABELLED, classes_of, escape, folders, unescape
-from vizsla.interop.matching import pages
-from vizsla.store import Image, Store
+from vizsla.interop.outgoing import Outgoing, pages
+from vizsla.interop.trees import Shared, bare_name, flat_name, kept
+from vizsla.interop.zips import Member
 
 MISSING = "MISSING.txt"
-_REPLACED = "\tanother image has taken its place since; rescan the folder"
 
 
-def write(store: Store, images: Source) -> Iterator[bytes]:
-    """A zip of all images of the project, by their classes."""
-    return zips.stream(_members(store, images))
+def members(outgoing: Outgoing) -> Iterator[Member]:
+    """All images of the project, by their classes, and `MISSING.txt` where some could not be read."""
+    yield from by_class(outgoing, UNLABELLED)
+    if outgoing.missing:
+        yield MISSING, 0, "".join(f"{line}\n" for line in outgoing.missing).encode(errors="surrogateescape")
 
 
-def _members(store: Store, images: Source) -> Iterator[tuple[str, float, bytes]]:
-    folder_of = folders(name for name, n in store.counts().classes.items() if n)
-    shared = _shared_names(store)
-    missing = []
-    for image in pages(store):
-        if image.path is None:
-            continue
-        name = _file_name(image.path, shared)
-        labelled = image.status == "labelled" and image.label is not None
-        folder = folder_of.get(image.label or "", escape(image.label or "")) if labelled else UNLABELLED
-        content = _content(images, image.path, image)
-        if isinstance(content, bytes):
-            yield f"{folder}/{name}", image.mtime_ns / 1e9, content
-        else:
-            missing.append(f"{image.path}{content}\n")
-    if missing:
-        lines = "".join(missing)
-        yield MISSING, 0, lines.encode(errors="surrogateescape")
+def by_class(
+    outgoing: Outgoing,
+    unlabelled: str | None,
+    *,
+    numbered: bool = True,
+    differs: Callable[[str], str] = bare_name,
+    above: Callable[[Row], str] = lambda row: "",
+) -> Iterator[Member]:
+    """The images in a folder per class.
+
+    Args:    unlabelled: the folder of those without a label; None: they are left out.
+             numbered: as `foldernames.folders`. differs: what must differ between two images, of their paths.
+             above: the folder that an image's class folder lies in, with its slash.
+    """
+    if outgoing.labels_only:
+        raise BadOption(
+            "class folders are made of images. For labels alone leave out --labels-only, or use csv."
+        )
+    used = (name for name, n in outgoing.store.counts().classes.items() if n)
+    folder_of = folders(used, numbered=numbered)
+    shared = Shared(differs(image.path) for image in pages(outgoing.store) if image.path)
+    for picture in outgoing.pictures():
+        label = picture.row.label if picture.row.status == "labelled" else None
+        folder = unlabelled if label is None else folder_of.get(label, escape(label))
+        if folder is not None and (held := kept(outgoing, picture.image, picture.path)) is not None:
+            name = f"{above(picture.row)}{folder}/{flat_name(picture.path, shared, differs)}"
+            yield name, picture.image.mtime_ns / 1e9, held
 
 
-def _content(images: Source, name: str, image: Image) -> bytes | str:
-    """What the file holds, or what `MISSING.txt` says after its name."""
-    try:
-        size, changed, _ = images.stamp(name)
-        content = images.read(name)
-    except OSError:
-        return ""
-    if (size, changed) == (image.size, image.mtime_ns):
-        return content
-    if image.sha256 is None:  # never decoded: as a rescan sees it, another time alone is no other image
-        return _REPLACED if size != image.size else content
-    replaced = hashlib.sha256(content).hexdigest() != image.sha256
-    return _REPLACED if replaced else content
-
-
-def _file_name(path: str, shared: set[int]) -> str:
-    _, slash, base = path.rpartition("/")
-    if _mark(base) not in shared:
-        return escape(base)
-    return escape(path if slash else f"/{path}")
-
-
-def _shared_names(store: Store) -> set[int]:
-    """Marks of the file names that several images have, where capitals do not count."""
-    marks = array("q", (_mark(image.path.rpartition("/")[2]) for image in pages(store) if image.path))
-    ordered = sorted(marks)
-    return {one for one, other in pairwise(ordered) if one == other}
-
-
-def _mark(base: str) -> int:
-    return hash(base.casefold())
-
-
-formats.register("folders")(Format("folders", ".zip", "application/zip", write))
+formats.register("folders")(files_in_folders("folders", "the images in a folder per class", folders=members))
 
 
 @importers.register("folders")
 def read(path: Path) -> Iterator[Row | Unreadable]:
-    """The images of a folder or zip, with the classes that their folders say."""
-    if path.is_dir():
-        yield from _rows([_on_disk(path, name) for name in walk(path)], path)
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield from _rows(_unwrapped(_zipped(archive)), path)
-    except OSError as error:
-        raise BadOption(f"cannot read {path}: {error.strerror or error}. Check the path.") from None
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, encrypted, exotic
-        raise BadOption(
-            f"{path} is no zip that can be read: {error}. Unpack it and give the folder."
-        ) from None
+    """a folder or zip of images in a folder per class"""
+    with opened(path) as (files, refused):
+        yield from refused
+        yield from rows(unwrapped([file for file in files if file.is_image]), path)
 
 
-@dataclass(frozen=True)
-class _File:
-    """An image file in a folder or zip."""
-
-    parts: tuple[str, ...]
-    """Of its path there."""
-    size: int
-    open: Callable[[], IO[bytes]]
-
-    def digest(self) -> str:
-        """SHA-256 in hex; nothing where it cannot be read."""
-        try:
-            with self.open() as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError):
-            return ""
-
-
-def _on_disk(root: Path, name: str) -> _File:
-    path = root / name
-    try:
-        size = path.stat().st_size
-    except OSError:
-        size = -1
-    return _File(tuple(name.split("/")), size, lambda: path.open("rb"))
-
-
-def _zipped(archive: zipfile.ZipFile) -> list[_File]:
-    found = []
-    for member in archive.infolist():
-        parts = tuple(part for part in member.filename.replace("\\", "/").split("/") if part)
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-        if not hidden and not member.is_dir() and Path(parts[-1]).suffix.lower() in IMAGE_SUFFIXES:
-            found.append(_File(parts, member.file_size, partial(archive.open, member)))
-    return found
-
-
-def _unwrapped(files: list[_File]) -> list[_File]:
+def unwrapped(files: list[File]) -> list[File]:
     """Without the one folder that all the others lie in."""
     tops = {file.parts[0] for file in files}
     if len(tops) == 1 and not tops & SPLITS and all(len(file.parts) > 2 for file in files):
-        return [replace(file, parts=file.parts[1:]) for file in files]
+        return [file.below(1) for file in files]
     return files
 
 
-def _rows(files: list[_File], path: Path) -> Iterator[Row]:
+def first(folders: tuple[str, ...]) -> str:
+    """The outermost of an image's folders."""
+    return folders[0]
+
+
+def rows(
+    files: list[File], path: Path, *, numbered: bool = True, folder: Callable[[tuple[str, ...]], str] = first
+) -> Iterator[Row]:
+    """The images with the classes that their folders say; above these may be folders for splits.
+
+    Args:    numbered: as `foldernames.classes_of`. folder: which of an image's folders is its class.
+    """
     inside = [file.parts for file in files if len(file.parts) > 1]
     if not inside:
         raise BadOption(
             f"{path} has no class folders with images in them. Give a folder like cat/a.jpg, dog/b.jpg."
         )
     depth = int(all(parts[0].lower() in SPLITS and len(parts) > 2 for parts in inside))
-    class_of = classes_of({parts[depth] for parts in inside} - NO_CLASS)
+    class_of = classes_of({folder(parts[depth:-1]) for parts in inside} - NO_CLASS, numbered=numbered)
     for file in files:
-        folder = file.parts[depth] if len(file.parts) > depth + 1 else ""
+        within = file.parts[depth:-1]
         yield Row(
-            file_name="/".join(file.parts),
-            label=class_of.get(folder),
-            split=file.parts[0] if depth and folder else None,
-            other_names=("/".join(unescape(part) for part in file.parts[depth + 1 :]),) if folder else (),
+            file_name=file.name,
+            label=class_of.get(folder(within)) if within else None,
+            split=file.parts[0] if depth and within else None,
+            other_names=("/".join(unescape(part) for part in file.parts[depth + 1 :]),) if within else (),
             size=file.size,
             digest=file.digest,
         )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 from uuid import UUID, uuid5
 
 from vizsla.errors import BadOption
-from vizsla.interop.base import Row, Unreadable, importers, standing
+from vizsla.interop.base import Row, Unreadable, importers
 from vizsla.interop.matching import Catalogue
+from vizsla.interop.outgoing import standing
 from vizsla.store import Answer, Imported, Store
 from vizsla.store.classes import tidy
 from vizsla.store.records import Source
@@ -23,6 +24,9 @@ KNOWN = "is in the project already"
 _STATUSES = {"labelled": "labelled", "labeled": "labelled", "skipped": "skipped", "flagged": "flagged"}
 _KEYS = UUID("8f6cf0f5-54a7-5d0e-9c0e-2a1d5c0b7e11")
 _EXAMPLES = 3
+_STEP = 1000  # rows between two calls of `reading`
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -48,14 +52,21 @@ class Report:
     """Rows passed over, for the reasons below."""
     new_classes: tuple[str, ...]
     reasons: dict[str, Reason]
+    notes: tuple[str, ...] = ()
+    """What looks odd in what was taken."""
 
     def __str__(self) -> str:
-        added = f"; new classes: {', '.join(self.new_classes)}" if self.new_classes else ""
+        added = f"; new classes: {_some(self.new_classes)}" if self.new_classes else ""
         lines = [f"{self.taken} labels imported, {self.skipped} rows passed over{added}"]
         for reason, about in self.reasons.items():
             more = ", …" if about.count > len(about.examples) else ""
             lines.append(f"  {about.count} × {reason}: {', '.join(about.examples)}{more}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+def _some(names: Sequence[str], most: int = 20) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def import_labels(
@@ -65,26 +76,47 @@ def import_labels(
     *,
     annotator: str = "import",
     progress: Progress | None = None,
+    reading: Callable[[int], None] | None = None,
 ) -> Report:
     """Take in the labels of a file or folder; of one image the latest stands, before all that stood so far.
 
     The same answer a second time, also one that stands in the project already, is passed over.
 
     Args:    annotator: who gave the answers that name nobody.
-             progress: called with (done, total) while they are written.
+             progress: called with (done, total) while they are written; all of it is one transaction.
+             reading: called with the number of rows so far, while they are read.
     Raises:  UserError where the file is not of that format; then, and after any failure, nothing has changed.
     """
     read = importers[format]
     if not annotator.strip() or "\0" in annotator:
         raise BadOption(f"{annotator!r} is no name for an annotator. Give it at least one visible letter.")
     gathered = _Gathered(Catalogue(store), annotator)
-    gathered.take(read(Path(path)))
+    gathered.take(_counted(read(Path(path)), reading))
     rows = gathered.without(_standing_keys(store) if gathered.found else set())
     done = store.import_labels(rows, progress)
     for key in done.known:  # imported before, and overruled since
         gathered.pass_over(KNOWN, gathered.path(key))
     skipped = sum(reason.count for reason in gathered.reasons.values())
-    return Report(done.new, skipped, done.classes, gathered.reasons)
+    twins = _twins(one.name for one in store.classes()) if done.classes else []
+    alike = [
+        f"the classes {_some(names)} differ only in capitals; merge them if they are one" for names in twins
+    ]
+    return Report(done.new, skipped, done.classes, gathered.reasons, tuple(alike + gathered.notes()))
+
+
+def _counted(rows: Iterable[T], reading: Callable[[int], None] | None) -> Iterator[T]:
+    for number, row in enumerate(rows, 1):
+        yield row
+        if reading and not number % _STEP:
+            reading(number)
+
+
+def _twins(names: Iterable[str]) -> list[list[str]]:
+    """Names that are the same where capitals do not count."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.casefold(), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 class _Gathered:
@@ -96,6 +128,7 @@ class _Gathered:
         self._catalogue = catalogue
         self._annotator = annotator
         self._of_image: dict[int, list[UUID]] = {}
+        self._overruled = Reason()
 
     def pass_over(self, reason: str, example: str) -> None:
         self.reasons.setdefault(reason, Reason()).add(example)
@@ -129,8 +162,18 @@ class _Gathered:
         if one.answer.key in self.found:
             return "is in the file twice"
         self.found[one.answer.key] = one
-        self._of_image.setdefault(image_id, []).append(one.answer.key)
+        earlier = self._of_image.setdefault(image_id, [])
+        if earlier and one.created_at is None and self.found[earlier[-1]].created_at is None:
+            self._overruled.add(self.path(one.answer.key))
+        earlier.append(one.answer.key)
         return None
+
+    def notes(self) -> list[str]:
+        """Images of which the file says two things, without saying which is newer."""
+        about = self._overruled
+        more = ", …" if about.count > len(about.examples) else ""
+        told = f"{about.count} × named twice with different labels, the last of which stands: "
+        return [told + ", ".join(about.examples) + more] if about.count else []
 
     def _imported(self, row: Row, image_id: int, status: str) -> Imported:
         label = tidy(row.label or "") if status == "labelled" else None

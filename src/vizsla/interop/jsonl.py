@@ -8,21 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-from vizsla.data.sources import Source
 from vizsla.errors import BadOption
 from vizsla.interop import fields
-from vizsla.interop.base import Format, Row, Unreadable, formats, importers, standing
+from vizsla.interop.base import Format, Row, Unreadable, formats, importers
 from vizsla.interop.files import open_file
-from vizsla.store import Store
+from vizsla.interop.outgoing import Outgoing
 from vizsla.store.database import batched
 
 _ROWS = 500  # per piece
 
 
-def write(store: Store, images: Source) -> Iterator[bytes]:
+def write(outgoing: Outgoing) -> Iterator[bytes]:
     """A line for each image with an answer."""
-    for page in batched(standing(store), _ROWS):
+    for page in batched(outgoing.answers(), _ROWS):
         yield b"".join(dump(dict(zip(fields.COLUMNS, fields.cells(row), strict=True))) for _, row in page)
 
 
@@ -31,22 +31,27 @@ def dump(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
 
 
-formats.register("jsonl")(Format("jsonl", ".jsonl", "application/jsonl", write))
+formats.register("jsonl")(Format("jsonl", ".jsonl", "application/jsonl", "an object per answer", write))
 
 
 @importers.register("jsonl")
 def read(path: Path) -> Iterator[Row | Unreadable]:
-    """The rows of a file with an object per line."""
-    good = 0
+    """a JSON object per line, with a path and a label"""
     with open_file(path) as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                row = _row(line, f"line {number}")
-                good += isinstance(row, Row)
-                yield row
+        yield from rows(file, str(path))
+
+
+def rows(file: IO[bytes], name: str) -> Iterator[Row | Unreadable]:
+    """The rows of a file that is open at its start. `name`: what errors call it."""
+    good = 0
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            row = _row(line, f"line {number}")
+            good += isinstance(row, Row)
+            yield row
     if not good:
         raise BadOption(
-            f'{path} has no line like {{"file_name": "a.jpg", "label": "cat"}}. Choose another format.'
+            f'{name} has no line like {{"file_name": "a.jpg", "label": "cat"}}. Choose another format.'
         )
 
 

@@ -1,4 +1,6 @@
-"""Label Studio's JSON: a task per image. Also its JSON_MIN; its CSV is read as any CSV.
+"""Label Studio's JSON: a task per image, with what the model suggests as its prediction. In also JSON_MIN and CSV.
+
+Images without an answer go out too, where the model suggests something: as tasks that wait for an annotation.
 
 What Label Studio has no place for (the annotator's name, how the image was chosen) goes into the annotation's
 `meta`, which Label Studio drops. A skipped or flagged image is a cancelled annotation; the flag is in the task's
@@ -7,7 +9,6 @@ What Label Studio has no place for (the annotator's name, how the image was chos
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
@@ -16,13 +17,14 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from vizsla.data.sources import Source
 from vizsla.errors import BadOption
-from vizsla.interop import fields
-from vizsla.interop.base import Format, Row, Unreadable, formats, importers, standing
+from vizsla.interop import csv, fields
+from vizsla.interop.base import Format, Row, Unreadable, formats, importers
 from vizsla.interop.files import open_file
 from vizsla.interop.jsonl import dump
-from vizsla.store import Label, Store
+from vizsla.interop.jsonstream import Stream
+from vizsla.interop.outgoing import Outgoing
+from vizsla.store import Label
 from vizsla.store.database import batched
 
 FROM_NAME, TO_NAME = "choice", "image"
@@ -57,22 +59,29 @@ def _choice(name: str, key: str) -> str:
     return f"    <Choice value={quoteattr(legal)}{hotkey}/>\n"
 
 
-def write(store: Store, images: Source) -> Iterator[bytes]:
-    """A JSON array of tasks, one for each image with an answer."""
+def write(outgoing: Outgoing) -> Iterator[bytes]:
+    """A JSON array of tasks, one for each image with an answer or a suggestion."""
     between = b"[\n"
-    for page in batched(standing(store), _TASKS):
-        yield between + b",\n".join(dump(_task(label, row)).rstrip(b"\n") for label, row in page)
+    for page in batched(_tasks(outgoing), _TASKS):
+        yield between + b",\n".join(dump(task).rstrip(b"\n") for task in page)
         between = b",\n"
     yield b"[]\n" if between == b"[\n" else b"\n]\n"
 
 
-def _task(label: Label, row: Row) -> dict[str, Any]:
+def _tasks(outgoing: Outgoing) -> Iterator[dict[str, Any]]:
+    for label, row in outgoing.answers():
+        yield _task(label.image_id, row, [_annotation(label, row)])
+    for image_id, row in outgoing.suggestions():
+        yield _task(image_id, row, [])
+
+
+def _task(image_id: int, row: Row, annotations: list[dict[str, Any]]) -> dict[str, Any]:
     where = quote(row.file_name.encode(errors="surrogateescape"))
     return {
-        "id": label.image_id,
+        "id": image_id,
         "data": {"image": f"/data/local-files/?d={where}", "file_name": row.file_name},
         "meta": {"sha256": row.sha256} | _flag(row),
-        "annotations": [_annotation(label, row)],
+        "annotations": annotations,
         "predictions": [] if row.suggestion is None else [_prediction(row)],
     }
 
@@ -115,30 +124,50 @@ def _result(key: str, name: str) -> dict[str, Any]:
     }
 
 
-formats.register("label-studio")(Format("label-studio", ".json", "application/json", write))
+formats.register("label-studio")(
+    Format("label-studio", ".json", "application/json", "tasks with annotations and predictions", write)
+)
 
 
 @importers.register("label-studio")
 def read(path: Path) -> Iterator[Row | Unreadable]:
-    """The annotations of an export as JSON or JSON_MIN, in their order."""
+    """an export of Label Studio as JSON, JSON_MIN or CSV"""
     with open_file(path) as file:
+        start = file.peek(64)[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
+        if path.suffix.lower() in (".csv", ".tsv") and start[:1] not in (b"[", b"{"):
+            yield from csv.rows(file, str(path))
+            return
+        good = 0
         try:
-            tasks = json.loads(file.read().decode("utf-8-sig", errors="surrogateescape"))
+            for number, task in enumerate(_read_tasks(Stream(file)), 1):
+                good += _is_task(task)
+                yield from _of_any(task, number)
         except (ValueError, RecursionError) as error:
-            raise BadOption(f"{path} is no JSON: {error}. Export it anew, as JSON.") from None
-    tasks = [tasks] if isinstance(tasks, dict) else tasks
-    if not isinstance(tasks, list) or not any(map(_is_task, tasks)):
+            where = f" after task {good}" if good else ""
+            raise BadOption(f"{path} is no JSON{where}: {error}. Export it anew, as JSON.") from None
+    if not good:
         raise BadOption(
             f"{path} holds no tasks of Label Studio. Export the project there as JSON or JSON-MIN."
         )
-    for number, task in enumerate(tasks, 1):
-        where = f"task {task['id'] if isinstance(task, dict) and 'id' in task else number}"
-        if not _is_task(task):
-            yield Unreadable(where, "is no task")
-        elif "data" in task:
-            yield from _of_task(task, where)
-        else:
-            yield _of_cells(task, where)
+
+
+def _read_tasks(stream: Stream) -> Iterator[Any]:
+    """The tasks of an array, or the only one."""
+    if stream.next() == "[":
+        yield from stream.elements()
+    else:
+        yield stream.value()
+    stream.end()
+
+
+def _of_any(task: Any, number: int) -> Iterator[Row | Unreadable]:
+    where = f"task {task['id'] if isinstance(task, dict) and 'id' in task else number}"
+    if not _is_task(task):
+        yield Unreadable(where, "is no task")
+    elif "data" in task:
+        yield from _of_task(task, where)
+    else:
+        yield _of_cells(task, where)
 
 
 def _is_task(task: Any) -> bool:

@@ -9,12 +9,13 @@ from functools import cached_property
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from vizsla.interop.base import Row
+from vizsla.interop.outgoing import pages
+from vizsla.interop.trees import stem
 from vizsla.store import Image, Store
 
 NOT_HERE = "its image is not in the project"
 SEVERAL = "several images are called so"
 
-_PAGE = 5000
 _UPLOAD = re.compile(r"(?:^|.*/)upload/\d+/[0-9a-f]{8}-([^/]+)$")
 _LOCAL = "/local-files/"
 
@@ -80,7 +81,8 @@ class Catalogue:
 
     def _by_tail(self, name: str) -> int | str:
         parts = _key(name).split("/")
-        ids = self._by_base.get(parts[-1]) or self._by_tame.get(parts[-1], [])
+        base = parts[-1]
+        ids = self._by_base.get(base) or self._by_tame.get(base) or self._by_stem.get(base, [])
         if len(ids) < 2:
             return ids[0] if ids else NOT_HERE
         shared = {one: _shared_tail(parts, _key(self.images[one].path or "").split("/")) for one in ids}
@@ -96,6 +98,14 @@ class Catalogue:
         return found
 
     @cached_property
+    def _by_stem(self) -> dict[str, list[int]]:
+        """By the names without suffix, as some tables have them."""
+        found: dict[str, list[int]] = {}
+        for base, ids in self._by_base.items():
+            found.setdefault(stem(base), []).extend(ids)
+        return found
+
+    @cached_property
     def _by_tame(self) -> dict[str, list[int]]:
         """By the names that Label Studio gives to uploads: underscores for blanks, other signs left out."""
         found: dict[str, list[int]] = {}
@@ -103,14 +113,6 @@ class Catalogue:
             if (tame := re.sub(r"[^-\w.]", "", base.strip().replace(" ", "_"))) != base:
                 found.setdefault(tame, []).extend(ids)
         return found
-
-
-def pages(store: Store) -> Iterator[Image]:
-    """All images by rising id, in pages."""
-    last = 0
-    while page := store.images(after=last, limit=_PAGE):
-        yield from page
-        last = page[-1].id
 
 
 def plain_names(name: str) -> list[str]:

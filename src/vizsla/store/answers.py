@@ -212,6 +212,15 @@ def standing(conn: Connection, before: int | None, limit: int | None) -> list[La
     return _labels(conn, _page(query, before, limit))
 
 
+def standing_of(conn: Connection, image_ids: Iterable[int]) -> dict[int, Label]:
+    """Image id → the label that stands for it, also where its file is gone."""
+    found: dict[int, Label] = {}
+    for chunk in batched(image_ids, _CHUNK):
+        query = _select().where(images.c.label_id == labels.c.id, images.c.id.in_(chunk))
+        found |= {label.image_id: label for label in _labels(conn, query)}
+    return found
+
+
 def history(conn: Connection, annotator_id: int | None, before: int | None, limit: int | None) -> list[Label]:
     """Every row, newest first, from the first below `before`."""
     query = _page(_select(), before, limit)

@@ -93,6 +93,17 @@ def named(conn: Connection, image_ids: list[int]) -> dict[int, Tile]:
     return {tile.image_id: tile for tile in _tiles(conn, query)}
 
 
+def suggestions(conn: Connection, image_ids: list[int]) -> dict[int, tuple[str, float]]:
+    """Class and probability that the model suggests for those of these images that have no answer.
+
+    Nothing for those that are to be answered without a suggestion.
+    """
+    columns = (images.c.id, ranking.c.class_id, ranking.c.prob)
+    query = _ranked(conn, *columns).where(images.c.id.in_(image_ids), ranking.c.class_id.is_not(None))
+    root = naming.roots(conn)
+    return {row.id: (root[row.class_id].name, row.prob) for row in conn.execute(query)}
+
+
 _COLUMNS = (
     images.c.id,
     images.c.path,

@@ -282,6 +282,11 @@ class Store:
         with self._db.read() as conn:
             return answers.standing(conn, before, limit)
 
+    def standing_labels(self, image_ids: Iterable[int]) -> dict[int, Label]:
+        """The label that stands for each of these images that has one, whether or not it is there."""
+        with self._db.read() as conn:
+            return answers.standing_of(conn, image_ids)
+
     def history(
         self, *, annotator_id: int | None = None, before: int | None = None, limit: int | None = None
     ) -> list[Label]:
@@ -319,6 +324,14 @@ class Store:
         """Tiles of these images; those that are gone are left out."""
         with self._db.read() as conn:
             return overview.named(conn, list(image_ids))
+
+    def suggestions(self, image_ids: Iterable[int]) -> dict[int, tuple[str, float]]:
+        """Class and probability that the newest model suggests, for the unanswered of these images.
+
+        Images whose label is to measure the model are left out: nobody may see a suggestion for them.
+        """
+        with self._db.read() as conn:
+            return overview.suggestions(conn, list(image_ids))
 
     def labels_since(self, label_id: int) -> tuple[int, int]:
         """How many images that are there have a class by a newer answer than that, and by one as old or older."""

@@ -378,7 +378,9 @@ def export(format: str, project: ThisProject, who: Visitor) -> Response:
     name = f"{project.name}{chosen.suffix}"
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{_quoted(name)}"}
     return StreamingResponse(
-        chosen.write(project.store, project.source), media_type=chosen.media_type, headers=headers
+        chosen.write(interop.Outgoing(project.store, project.source)),
+        media_type=chosen.media_type,
+        headers=headers,
     )
 
 
