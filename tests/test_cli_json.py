@@ -69,7 +69,9 @@ def places(tmp_path_factory, sixty_photos: Path) -> dict[str, Path]:
             opened.store.label(me, Answer(item.image_id, item.path[4:-4], lease_id=item.lease_id))
         train_now(opened)
         opened.store.new_token("ada")
-        (folder / "labels").write_bytes(b"".join(interop.formats["csv"].write(opened.store, opened.images)))
+        (folder / "labels").write_bytes(
+            b"".join(interop.formats["csv"].write(interop.Outgoing(opened.store, opened.source)))
+        )
     names = {name: folder / name for name in ("out", "demo", "written", "labels", "project")}
     return names | {"toys": toy_images(folder / "toys"), "photos": sixty_photos}
 
