@@ -39,7 +39,7 @@ KEYS = {
     "query -n 3": "images",
     "predict {project} {photos}": "predictions out",
     "export csv --out {written}": "out bytes",
-    "import csv {labels}": "taken skipped new_classes reasons",
+    "import csv {labels}": "taken skipped new_classes reasons notes",
     "users add ada": "name token",
     "users list": "users",
     "users revoke ada": "name",

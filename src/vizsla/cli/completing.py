@@ -23,7 +23,7 @@ STRATEGIES = [
 BACKBONES = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 FAMILIES = ["module:", "timm:", "torchvision:"]
 HEADS = ["blend", "knn", "lda", "logistic"]
-FORMATS = ["csv", "folders", "jsonl", "label-studio"]
+FORMATS = ["csv", "cvat", "fiftyone", "folders", "imagefolder", "jsonl", "label-studio", "parquet"]
 STOP_RULES = ["epochs", "loss", "test", "validation"]
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
