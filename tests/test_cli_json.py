@@ -37,7 +37,7 @@ KEYS = {
         "accuracy random_checks advice stopping_rules"
     ),
     "query -n 3": "images",
-    "predict {project} {photos}": "predictions out",
+    "predict {project} {photos}": "predictions out images not_sure unreadable",
     "export csv --out {written}": "out bytes",
     "import csv {labels}": "taken skipped new_classes reasons notes",
     "users add ada": "name token",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vizsla.experiment import compare
     from vizsla.learner import ActiveLearner
     from vizsla.models.backbones import Transform, load_backbone
+    from vizsla.models.classifier import load_model
     from vizsla.models.estimator import LinearClassifier
     from vizsla.querying import query_the_oracle
     from vizsla.selection import select
@@ -30,6 +31,7 @@ _HOME = {
     "compare": "vizsla.experiment",
     "functional": "vizsla",
     "load_backbone": "vizsla.models.backbones",
+    "load_model": "vizsla.models.classifier",
     "query_the_oracle": "vizsla.querying",
     "select": "vizsla.selection",
     "strategies": "vizsla.strategy.base",
@@ -45,6 +47,7 @@ __all__ = [
     "compare",
     "functional",
     "load_backbone",
+    "load_model",
     "query_the_oracle",
     "select",
     "strategies",

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 import vizsla
+from vizsla.models.bundle import Bundle
 from vizsla.models.heads import out_of_fold
 from vizsla.store import Answer
-from vizsla.training.bundle import Bundle
 from vizsla.training.fit import checks, fit, rank
 from vizsla.training.pool import known
 from vizsla.training.trainer import Trainer

@@ -24,6 +24,12 @@ BACKBONES = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 FAMILIES = ["module:", "timm:", "torchvision:"]
 HEADS = ["blend", "knn", "lda", "logistic"]
 FORMATS = ["csv", "cvat", "fiftyone", "folders", "imagefolder", "jsonl", "label-studio", "parquet"]
+MODELS = {
+    "model": "the trained model: a folder with weights, facts and a model card, or one .safetensors file",
+    "onnx": "the trained model, from pixels to probabilities, for ONNX Runtime",
+    "torch": "the trained model, from pixels to probabilities, for PyTorch (.pt2)",
+}
+"""What a trained model is exported as."""
 STOP_RULES = ["epochs", "loss", "test", "validation"]
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
@@ -69,4 +75,4 @@ backbone = one_of([*BACKBONES, *FAMILIES], "backbones")
 head = one_of(HEADS, "heads")
 stop_rule = one_of(STOP_RULES)
 import_format = one_of(FORMATS, "importers")
-export_format = one_of([*FORMATS, "model"], "formats")
+export_format = one_of([*FORMATS, *MODELS], "formats")

@@ -5,8 +5,6 @@ Text for people and progress go to the standard error, so that a program may rea
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from vizsla.curves import Comparison
     from vizsla.data.indexed import IndexedDataset
     from vizsla.interop import Report
+    from vizsla.predictions import Tally
     from vizsla.project import Project
     from vizsla.store import Annotator, Model
     from vizsla.store.records import Upcoming
@@ -89,16 +88,10 @@ def upcoming(images: Iterable[Upcoming]) -> dict[str, Any]:
     return {"images": [{"file_name": image.path, "reason": image.reason} for image in images]}
 
 
-def predictions(table: str) -> dict[str, Any]:
-    """A table of predictions: file_name, label, prob, and prob_NAME for each class."""
-    rows = list(csv.DictReader(io.StringIO(table, newline="")))
-    return {"predictions": [_prediction(row) for row in rows]}
-
-
-def _prediction(row: dict[str, str]) -> dict[str, Any]:
-    name, label, prob, *_ = row
-    probs = {column.removeprefix("prob_"): float(value) for column, value in list(row.items())[3:]}
-    return {name: row[name], label: row[label], prob: float(row[prob]), "probs": probs}
+def predictions(rows: list[dict[str, Any]] | None, tally: Tally, out: Path | None) -> dict[str, Any]:
+    """A table of predictions, or None where it lies in a file, and what it came to."""
+    counts = {"images": tally.images, "not_sure": tally.unsure, "unreadable": tally.unreadable}
+    return {"predictions": rows, "out": out, **counts}
 
 
 def imported(report: Report) -> dict[str, Any]:

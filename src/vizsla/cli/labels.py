@@ -13,11 +13,9 @@ from vizsla.cli import completing, documents
 from vizsla.cli.base import cli, steps
 from vizsla.cli.documents import json_option
 from vizsla.cli.projects import project_option, the_project
-from vizsla.errors import BadOption
 
 if TYPE_CHECKING:
     from vizsla.interop import Format
-    from vizsla.project import Project
 
 _path = click.Path(path_type=Path)
 
@@ -32,7 +30,7 @@ class _WithFormats(click.Command):
             known = [(name, inspect.getdoc(read) or "") for name, read in interop.importers.items()]
         else:
             known = [(name, _about(kind)) for name, kind in interop.formats.items()]
-            known.append(("model", "the trained model"))
+            known += completing.MODELS.items()
         with formatter.section("Formats"):
             formatter.write_dl(known)
 
@@ -90,13 +88,15 @@ def import_(format: str, path: Path, project: str | None, images: Path | None, a
 def export(
     format: str, project: str | None, out: Path, form: str | None, labels_only: bool, as_json: bool
 ) -> None:
-    """Write all labels, or the trained model (model). The file is whole or not there."""
+    """Write all labels, or the trained model. The file is whole or not there."""
     from vizsla import interop
 
     with the_project(project) as opened, steps() as step:
-        if format == "model":
+        if format in completing.MODELS:
+            from vizsla.handover import hand_over
+
             missing: tuple[str, ...] = ()
-            _export_model(opened, out)
+            hand_over(opened, format, out)
         else:
             missing = interop.export_labels(
                 opened.store,
@@ -120,16 +120,6 @@ def _size(out: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     files = out.rglob("*") if out.is_dir() else [out]
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def _export_model(opened: Project, out: Path) -> None:
-    from vizsla.caching import write_stream_atomically
-
-    model = opened.store.model()
-    content = opened.store.artifact(model.version) if model else None
-    if content is None:
-        raise BadOption("there is no model yet. Label images of two classes, then: vizsla train.")
-    write_stream_atomically(out, [content])
 
 
 @cli.group()

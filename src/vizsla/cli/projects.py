@@ -304,29 +304,3 @@ def query(project: str | None, n: int, relabel: bool, as_json: bool) -> None:
         return
     for item in images:
         click.echo(f"{item.path}\t{item.reason}")
-
-
-@cli.command()
-@click.argument("model", metavar="MODEL")
-@click.argument("directory", type=_path, metavar="DIR")
-@click.option("--out", type=_path, metavar="FILE.csv", help="Where to write; default: the screen.")
-@json_option
-def predict(model: str, directory: Path, out: Path | None, as_json: bool) -> None:
-    """Predict the class of every image in DIR, as CSV.
-
-    MODEL is a project, or a file that `vizsla export model` wrote.
-    """
-    from vizsla.training.now import predict_folder
-
-    with bars() as (embedding, _):
-        table = predict_folder(model, directory, embedding)
-    if out is not None:
-        from vizsla.caching import write_atomically
-
-        write_atomically(out, table)
-    if as_json:
-        documents.show(documents.predictions(table) | {"out": out})
-    elif out is None:
-        click.echo(table, nl=False)
-    else:
-        click.echo(f"{table.count(chr(10)) - 1} predictions in {out}")

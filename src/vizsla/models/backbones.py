@@ -140,9 +140,45 @@ def load_backbone(
                 f"an image size of {image_size} pixels is too small. Use 32 or more (128 is fast)."
             )
         transform = replace(transform, size=image_size)
+    return _backbone(name, module, transform, precision)
+
+
+def restored(
+    name: str, state: Mapping[str, Tensor], transform: Transform, precision: str = PRECISIONS[0]
+) -> Backbone:
+    """A network of that name with other weights, such as fine-tuned ones. Nothing is downloaded.
+
+    Raises: BadWeights where they are of another network; UnknownName.
+    """
+    module = _empty(name)
+    try:
+        module.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise BadWeights(f"these are no weights of {name}: {_first_line(error)}.") from None
+    return _backbone(name, module, transform, precision)
+
+
+def _backbone(name: str, module: nn.Module, transform: Transform, precision: str) -> Backbone:
     module.eval()
     dim = _probe_dim(name, module, transform.size)
     return Backbone(name, module, transform, dim, _digest(name, module), precision)
+
+
+def _empty(name: str) -> nn.Module:
+    """The network of that name without its classifier, and without its weights where they need not be fetched."""
+    family, _, rest = name.partition(":")
+    if family == "timm":
+        import timm
+
+        module: nn.Module = timm.create_model(rest, pretrained=False, num_classes=0)
+        return module
+    if family == "torchvision":
+        import torchvision
+
+        module = torchvision.models.get_model(rest, weights=None)
+        _drop_last_linear(rest, module)
+        return module
+    return _loader(name)()[0]
 
 
 def _loader(name: str) -> Loader:

@@ -35,6 +35,9 @@ from vizsla.types import Embeddings, Progress
 
 log = logging.getLogger(__name__)
 
+HALF = 65504.0
+"""The largest number in half precision, in which features are kept."""
+
 _STAMPS = 500  # files
 _TRIAL = 4  # batches of each core that show how long an image takes
 
@@ -195,7 +198,7 @@ class Engine:
             raise BadWeights(
                 f"backbone {self.backbone.name} gives features that are no numbers. Check its weights."
             )
-        return shas, np.clip(found, -65504, 65504).astype(np.float16), finished
+        return shas, np.clip(found, -HALF, HALF).astype(np.float16), finished
 
     def _run(self, pixels: UInt8[np.ndarray, "n 3 s s"]) -> Float32[np.ndarray, "n d"]:
         """The features; in halves where memory does not suffice, and smaller batches from then on."""

@@ -112,7 +112,7 @@ class OnnxRuntime:
         self.batch = _batch(size)
 
     def __call__(self, pixels: Pixels) -> Float32[np.ndarray, "n d"]:
-        (features,) = self.session.run(None, {"pixels": pixels})
+        (features,) = self.session.run(["features"], {"pixels": pixels})
         return np.asarray(features)
 
 
@@ -223,7 +223,7 @@ class Exported:
         whole = Exported(replace(self.backbone, precision="float32"), self.folder.parent)
         if not whole.make():
             raise BadWeights(whole.reason)
-        with _quiet():
+        with quiet():
             quantise(whole.file, draft, self.backbone.transform)
         return _require_likeness(self.backbone, OnnxRuntime(draft, size), OnnxRuntime(whole.file, size))
 
@@ -233,8 +233,8 @@ def export(backbone: Backbone, file: Path) -> None:
     size = backbone.transform.size
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
     options: dict[str, Any] = {"dynamo": True, "external_data": False, "verbose": False}
-    network = _FromPixels(backbone).eval()
-    with torch.no_grad(), _quiet():
+    network = FromPixels(backbone).eval()
+    with torch.no_grad(), quiet():
         torch.onnx.export(
             network,
             (example,),
@@ -246,7 +246,7 @@ def export(backbone: Backbone, file: Path) -> None:
         )
 
 
-class _FromPixels(nn.Module):
+class FromPixels(nn.Module):
     """Normalisation and network in one."""
 
     scale: Tensor
@@ -266,7 +266,7 @@ class _FromPixels(nn.Module):
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Exporters warn and log about what their users cannot mend."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float, Int64
 
 from vizsla import advice, monitor
 from vizsla.models.blend import Blend, blend, blend_without, distilled, distilled_out_of_fold
+from vizsla.models.bundle import Bundle
 from vizsla.models.heads import LogisticHead, familiarity, fold_of, out_of_fold
 from vizsla.store import Ranked
 from vizsla.strategy.base import strategies
-from vizsla.training.bundle import Bundle
 from vizsla.training.pool import Known, Rows
 from vizsla.types import Batch
 from vizsla.views import Material

@@ -1,22 +1,15 @@
-"""Training and predicting when asked to, from the command line."""
+"""Training when asked to, from the command line; and what came of it."""
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from pathlib import Path
 
-import numpy as np
-
-from vizsla.data.indexed import IndexedDataset
-from vizsla.errors import BadOption, BadWeights, VizslaError
-from vizsla.models.backbones import load_backbone
-from vizsla.models.embed import embed
+from vizsla.errors import BadOption, VizslaError
+from vizsla.models.bundle import Bundle
+from vizsla.models.classifier import Classifier, backbone_of
 from vizsla.project import ANSWERED, Project
 from vizsla.store import Model
 from vizsla.store.overview import TRAINING
-from vizsla.training.bundle import Bundle
 from vizsla.training.trainer import Trainer
 from vizsla.types import Progress
 
@@ -54,44 +47,16 @@ def _report(project: Project, progress: Progress | None) -> None:
         progress(said["done"], said["total"])
 
 
-def predict_folder(model: str, directory: Path, progress: Progress | None = None) -> str:
-    """CSV with a row for each readable image: file name, likeliest class, its probability, and all of them.
+def model_of(project: Project) -> Classifier:
+    """The newest model of a project.
 
-    Args: model: a file that `vizsla export model` wrote, or the folder or URL of a project.
+    Raises: BadOption where there is none yet.
     """
-    bundle = read_bundle(model)
-    about = bundle.about
-    backbone = load_backbone(
-        str(about.get("backbone")),
-        image_size=about.get("image_size"),
-        precision=str(about.get("precision", "float32")),
-    )
-    if about.get("backbone_key") not in (None, backbone.key):
-        raise BadWeights(
-            f"{model} was trained with other weights of {about.get('backbone')} than are installed here. Train anew."
-        )
-    dataset = IndexedDataset(directory, classes=bundle.classes, check=False)
-    embeddings = embed(dataset, backbone, progress=progress)
-    probs = bundle.predict(embeddings.vectors)
-    out = io.StringIO(newline="")
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(["file_name", "label", "prob", *(f"prob_{name}" for name in bundle.classes)])
-    for image, row in zip(embeddings.ids.tolist(), probs, strict=True):
-        best = int(np.argmax(row))
-        name = dataset.file_name(image).encode(errors="surrogateescape").decode(errors="replace")
-        table.writerow([name, bundle.classes[best], f"{row[best]:.4f}", *(f"{p:.6f}" for p in row)])
-    return out.getvalue()
-
-
-def read_bundle(model: str) -> Bundle:
-    """A model from a file or a project."""
-    if "://" not in model and Path(model).is_file():
-        return Bundle.from_bytes(Path(model).read_bytes())
-    with Project.open(model) as project:
-        newest = project.store.model()
-        content = project.store.artifact(newest.version) if newest else None
+    newest = project.store.model()
+    content = project.store.artifact(newest.version) if newest else None
     if content is None:
         raise BadOption(
-            f"the project {model} has no model yet. Label images of two classes, then: vizsla train."
+            f"there is no model yet in {project.store.name}. Label images of two classes, then: vizsla train."
         )
-    return Bundle.from_bytes(content)
+    bundle = Bundle.from_bytes(content)
+    return Classifier(bundle, backbone_of(bundle))

@@ -17,6 +17,7 @@ from jaxtyping import Int64
 from vizsla import advice
 from vizsla.errors import VizslaError
 from vizsla.models.backbones import load_backbone
+from vizsla.models.bundle import Bundle
 from vizsla.models.embed import vector_store
 from vizsla.models.frozen import GRAPH_AT_MOST
 from vizsla.models.runtime import cores
@@ -26,10 +27,10 @@ from vizsla.store import Model, Pulse
 from vizsla.store.overview import TRAINING
 from vizsla.store.queue import REVIEW
 from vizsla.training import review
-from vizsla.training.bundle import Bundle
 from vizsla.training.due import Moment, is_due
 from vizsla.training.fit import Fitted, accuracy, checks, cold, confusion, find_clusters, fit, forecast, rank
 from vizsla.training.pool import Known, Pool, Rows, known
+from vizsla.training.provenance import provenance
 
 HEAD = "blend"
 GRAPH_OF_PART = 5_000
@@ -172,10 +173,8 @@ class Trainer:
         model = self.store.start_model(len(answers.label_of), HEAD, self.pool.backbone.key)
         self._say("training", version=model.version)
         try:
-            about = {"version": model.version, "labels": len(answers.label_of), "head": HEAD}
-            about |= {"backbone": self.settings.backbone, "image_size": self.settings.image_size}
-            about |= {"precision": self.settings.precision}
-            about |= {"backbone_key": self.pool.backbone.key}
+            about = {"version": model.version, "head": HEAD}
+            about |= provenance(self.project, self.pool.backbone, answers, len(rows.ids))
             fitted = fit(rows, answers, about=about, graph=self._affords_graph(rows))
             self.store.keep_artifact(model.version, fitted.bundle.to_bytes())
             model = self.store.finish_model(model.version, self._metrics(rows, fitted, answers, before))
