@@ -40,6 +40,7 @@ KEYS = {
     "predict {project} {photos}": "predictions out images not_sure unreadable",
     "export csv --out {written}": "out bytes",
     "import csv {labels}": "taken skipped new_classes reasons notes",
+    "doctor --quick": "state findings",
     "users add ada": "name token",
     "users list": "users",
     "users revoke ada": "name",

@@ -5,7 +5,7 @@ experiments.py  compare, demo, select: measuring strategies, arrays in and out
 projects.py     label, serve, worker, status, train, query: a project of a person's own images
 models.py       predict: a trained model on other images
 labels.py       import, export, users
-installation.py completion
+installation.py doctor, completion
 documents.py    what --json prints
 completing.py   what a shell offers at the Tab key
 """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ import click
 if TYPE_CHECKING:
     from vizsla.curves import Comparison
     from vizsla.data.indexed import IndexedDataset
+    from vizsla.doctor import Finding
     from vizsla.interop import Report
     from vizsla.predictions import Tally
     from vizsla.project import Project
@@ -123,3 +124,10 @@ def embedded(dataset: IndexedDataset, dim: int) -> dict[str, Any]:
 def comparison(found: Comparison, files: Mapping[str, Path]) -> dict[str, Any]:
     """A comparison of strategies: the columns of summary.csv, a row per strategy."""
     return {"headline": found.headline(), "best": found.best, "strategies": found.summary(), "files": files}
+
+
+def findings(found: Sequence[Finding]) -> dict[str, Any]:
+    """What the doctor found, and the worst of it."""
+    from vizsla.doctor import worst
+
+    return {"state": worst(found), "findings": [asdict(one) for one in found]}

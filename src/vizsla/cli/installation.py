@@ -1,11 +1,40 @@
-"""Commands about this installation: completion for a shell."""
+"""Commands about this installation: a look at its health, completion for a shell."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 from click.shell_completion import get_completion_class
 
+from vizsla.cli import documents
 from vizsla.cli.base import cli
+from vizsla.cli.documents import json_option
+from vizsla.cli.projects import HERE, project_option
+
+
+@cli.command()
+@project_option
+@click.option(
+    "--quick", is_flag=True, help="Without measuring the backbone's speed, which takes a few seconds."
+)
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, project: str | None, quick: bool, as_json: bool) -> None:
+    """Look at what is installed, this machine, the cache and a project, and say how to mend what is not well.
+
+    Nothing is changed. The exit code is 0 where no problem was found (warnings are none), else 1.
+    """
+    from vizsla.cli.tables import print_findings
+    from vizsla.doctor import examine, worst
+
+    if project is None and (Path(HERE) / "project.db").exists():
+        project = HERE
+    findings = examine(project, seconds=0 if quick else 2)
+    found = list(findings) if as_json else print_findings(findings)
+    if as_json:
+        documents.show(documents.findings(found))
+    ctx.exit(1 if worst(found) == "problem" else 0)
 
 
 @cli.command()

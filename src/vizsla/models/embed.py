@@ -372,6 +372,16 @@ class VectorStore:
             rows[found[damaged]] = -1
         return rows
 
+    def __len__(self) -> int:
+        """How many contents have a row."""
+        return len(self._rows)
+
+    def check(self, most: int = 100_000) -> tuple[int, int]:
+        """How many rows were looked at, and how many of them are damaged; evenly spaced ones where there are more."""
+        shas = list(self._rows)
+        some = shas[:: -(-len(shas) // most) or 1]
+        return len(some), int((self.find(some) < 0).sum())
+
     def read(self, rows: Int64[np.ndarray, " n"]) -> Float16[np.ndarray, "n d"]:
         """The rows, straight from the memory map where they lie side by side, else gathered into memory."""
         if not len(rows):

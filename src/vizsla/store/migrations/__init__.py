@@ -29,3 +29,10 @@ def upgrade(conn: Connection, name: str, to: str = "head") -> None:
             script.module.upgrade()
     if pending:
         context.stamp(scripts, to)
+
+
+def revisions(conn: Connection) -> tuple[str | None, list[str]]:
+    """The revision of a database, None for one without our tables, and all that this version knows, oldest first."""
+    scripts = ScriptDirectory(str(Path(__file__).parent))
+    known = [script.revision for script in scripts.walk_revisions()]
+    return MigrationContext.configure(conn).get_current_revision(), known[::-1]
