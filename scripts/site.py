@@ -2,15 +2,14 @@
 
 - The figures' own pages, benchmarks/*/README.md, and CHANGELOG.md become pages too; links to them are mended.
 - The lists of strategies, design records and benchmarks in the menu are those of the folders.
-- `<!-- commands -->` becomes the help of each command, `<!-- calls -->` the table of the HTTP API, `<!-- formats -->` that
-  of the formats.
+- `<!-- commands -->` becomes the help of each command, `<!-- calls -->` the table of the HTTP API, and
+  `<!-- formats -->` that of the formats.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,9 @@ def commands() -> str:
     return "\n\n".join(section(command, context) for command, context in walk(cli, None, "vizsla"))
 
 
-def walk(command: click.Command, parent: click.Context | None, name: str) -> list[tuple[click.Command, click.Context]]:
+def walk(
+    command: click.Command, parent: click.Context | None, name: str
+) -> list[tuple[click.Command, click.Context]]:
     context = command.make_context(name, [], parent=parent, resilient_parsing=True)
     found = [(command, context)]
     if isinstance(command, click.Group):
@@ -184,18 +185,16 @@ def shape(name: str, schema: dict[str, Any]) -> str:
 
 
 def formats() -> str:
-    """Each format, which ways it goes, and what its module says it is."""
+    """Each format, what it takes and what it writes, from the registries."""
     from vizsla import interop
 
     rows = []
     for name in sorted({*interop.formats, *interop.importers}):
-        write = interop.formats[name].write if name in interop.formats else None
-        read = interop.importers[name] if name in interop.importers else None
-        ways = " and ".join(word for word, way in (("in", read), ("out", write)) if way)
-        rows.append(f"| `{name}` | {ways} | {cell(about(write or read))} |")
-    return "\n".join(["| format | | |\n| --- | --- | --- |", *rows])
+        written = interop.formats[name].about if name in interop.formats else "–"
+        read = first_paragraph(interop.importers[name].__doc__) if name in interop.importers else "–"
+        rows.append(f"| `{name}` | {cell(written)} | {cell(read)} |")
+    return "\n".join(["| format | out | in |\n| --- | --- | --- |", *rows])
 
 
-def about(function: Any) -> str:
-    """What the module of a function says of itself, in its first paragraph."""
-    return (sys.modules[function.__module__].__doc__ or "").partition("\n\n")[0]
+def first_paragraph(docstring: str | None) -> str:
+    return (docstring or "").partition("\n\n")[0]

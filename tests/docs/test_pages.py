@@ -43,6 +43,8 @@ RUN_ELSEWHERE = {
     r"scripts/(test|campaign).*": "the tests themselves, and what takes hours",
     r"vizsla demo$": "two minutes: tests/test_cli.py",
     r"docker .*": "there is no Docker where tests run",
+    r".* \| jq .*": "jq is the reader's: tests/test_cli_json.py has the command",
+    r".*vizsla completion .*": "writes into a shell's own files: tests/test_cli_completion.py",
 }
 KINDS = ("console", "sh", "python", "text")
 FENCE = re.compile(
