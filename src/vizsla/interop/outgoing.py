@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +12,8 @@ from vizsla.store import Image, Label, Store
 from vizsla.types import Progress
 
 T = TypeVar("T")
+_Hint = tuple[str, float, int | None]
+"""Class, its probability, and the version of the model that says so."""
 
 _PAGE = 2000
 
@@ -73,7 +75,7 @@ class Picture:
 def _pictures(store: Store) -> Iterator[Picture]:
     for page in _pages(store, _PAGE):
         ids = [image.id for image in page]
-        labels, hints, names = store.standing_labels(ids), store.suggestions(ids), store.class_names()
+        labels, hints, names = store.standing_labels(ids), _hints(store, ids), store.class_names()
         for image in page:
             if image.path is not None:
                 label = labels.get(image.id)
@@ -85,14 +87,30 @@ def _waiting(store: Store) -> Iterator[tuple[Image, Row]]:
     """The images without an answer that are there."""
     for page in _pages(store, _PAGE):
         waiting = [image for image in page if image.status == "unlabelled" and image.state == "present"]
-        hints = store.suggestions(image.id for image in waiting)
+        hints = _hints(store, [image.id for image in waiting])
         yield from ((image, _unanswered(image, hints)) for image in waiting)
 
 
-def _unanswered(image: Image, hints: Mapping[int, tuple[str, float]]) -> Row:
-    name, prob = hints.get(image.id, (None, None))
+def _hints(store: Store, image_ids: Sequence[int]) -> dict[int, _Hint]:
+    """What the model suggests for those of these images that have no answer."""
+    ranking = store.ranking()
+    version = ranking.model_version if ranking else None
+    return {
+        image_id: (name, prob, version) for image_id, (name, prob) in store.suggestions(image_ids).items()
+    }
+
+
+def _unanswered(image: Image, hints: Mapping[int, _Hint]) -> Row:
+    name, prob, version = hints.get(image.id, (None, None, None))
     path = image.path or ""
-    return Row(path, image.sha256, suggestion=name, suggestion_prob=prob, split=split_of(path))
+    return Row(
+        path,
+        image.sha256,
+        suggestion=name,
+        suggestion_prob=prob,
+        model_version=version,
+        split=split_of(path),
+    )
 
 
 def pages(store: Store) -> Iterator[Image]:
