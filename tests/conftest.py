@@ -21,6 +21,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +317,51 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     yield start
     for server in running:
         server.kill()
+
+
+class Website:
+    """A web server that answers as told, and remembers what was asked with which credentials."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, bytes] = {}
+        self.replies: dict[str, tuple[int, dict[str, str]]] = {}
+        """Other answers than 200, by path: status and headers."""
+        self.asked: list[tuple[str, str | None]] = []
+        site = self
+
+        class Asked(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                site.asked.append((self.path, self.headers.get("Authorization")))
+                status, headers = site.replies.get(self.path, (200 if self.path in site.pages else 404, {}))
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(site.pages.get(self.path, b""))
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Asked)
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def websites() -> Iterator[Callable[[], Website]]:
+    """Starts web servers that end with the test."""
+    running: list[Website] = []
+
+    def start() -> Website:
+        running.append(Website())
+        return running[-1]
+
+    yield start
+    for site in running:
+        site.close()
 
 
 def wait_until(true: Callable[[], object], seconds: float = 30.0) -> None:

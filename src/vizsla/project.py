@@ -14,6 +14,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import platformdirs
 
+from vizsla.data.fetched import WithFetched
 from vizsla.data.folders import number_classes
 from vizsla.data.sources import Folder, Source, source_of
 from vizsla.errors import BadOption, UserError
@@ -65,9 +66,10 @@ class Settings:
 class Project:
     """Images, store and settings in one hand. Close it, or use it as a context."""
 
-    def __init__(self, store: Store, source: Source, address: str) -> None:
+    def __init__(self, store: Store, source: Source, address: str, home: Path) -> None:
+        """Args: home: where the project keeps files of its own."""
         self.store = store
-        self.source = source
+        self.source = WithFetched(source, home / "fetched")
         self.address = address
         """Folder or database URL, by which another process opens the same project."""
 
@@ -97,9 +99,9 @@ class Project:
             source.visit()
         store = Store.open(address)
         try:
-            if source is not None and not remember:
-                return cls(store, _absolute(source), where)
-            return cls(store, _settle_images(store, where, source), where)
+            if source is None or remember:
+                source = _settle_images(store, where, source)
+            return cls(store, _absolute(source), where, _home(store, where, source))
         except BaseException:
             store.close()
             raise
@@ -118,11 +120,7 @@ class Project:
     @cached_property
     def mark(self) -> str:
         """What no other project has, nor this one made anew: names cookies and pictures."""
-        kept: str | None = self.store.setting(_MARK)
-        if kept is None:
-            self.store.set_setting(_MARK, uuid4().hex[:16])
-            kept = str(self.store.setting(_MARK))
-        return kept
+        return _mark(self.store)
 
     @property
     def name(self) -> str:
@@ -132,9 +130,9 @@ class Project:
     @property
     def images(self) -> Path:
         """The image folder. Raises BadOption where the images are no plain folder."""
-        if not isinstance(self.source, Folder):
+        if not isinstance(self.source.base, Folder):
             raise BadOption(f"{self.source.address} is no folder on this machine. Copy the images into one.")
-        return self.source.root
+        return self.source.base.root
 
     # settings
 
@@ -189,6 +187,13 @@ class Project:
     def files(self) -> Iterator[ImageFile]:
         """Every image file there is now, as it is found. Raises NoImages where there is none."""
         return (ImageFile(name, size, changed) for name, (size, changed, _) in self.source.files())
+
+    def adopt(self, names: Iterable[str]) -> dict[str, int]:
+        """Add images that were just brought; returns their ids by name."""
+        stamps = {name: self.source.stamp(name) for name in names}
+        self.store.add_images(ImageFile(name, size, changed) for name, (size, changed, _) in stamps.items())
+        self._announce()
+        return self.store.at(stamps)
 
     def scan(self) -> Rescanned:
         """Bring the catalogue in line with the source; on the first scan images may be claimed as it runs."""
@@ -260,6 +265,19 @@ def default_home(source: Source) -> Path:
             return inside
     mark = hashlib.sha256(source.address.encode(errors="surrogateescape")).hexdigest()[:8]
     return Path(platformdirs.user_data_dir("vizsla", appauthor=False)) / f"{source.title}-{mark}"
+
+
+def _mark(store: Store) -> str:
+    kept: str | None = store.setting(_MARK)
+    if kept is None:
+        store.set_setting(_MARK, uuid4().hex[:16])
+        kept = str(store.setting(_MARK))
+    return kept
+
+
+def _home(store: Store, address: str, source: Source) -> Path:
+    """The project's folder; of one in a database, a folder of its own beside the images."""
+    return Path(address) if "://" not in address else default_home(source) / _mark(store)
 
 
 def _settle_images(store: Store, address: str, source: Source | None) -> Source:

@@ -167,7 +167,12 @@ def label(directory: Path | None, browser: bool, annotator: str, terminal: bool,
 @_settings
 @project_option
 @_serving
-def serve(directory: Path | None, **options: Any) -> None:
+@click.option(
+    "--label-studio",
+    is_flag=True,
+    help="Serve a machine-learning backend for Label Studio instead of the page; on port 9090.",
+)
+def serve(directory: Path | None, label_studio: bool, **options: Any) -> None:
     """Serve the labelling page for a team: give each a token with `vizsla users add NAME`."""
     from vizsla.project import Project
 
@@ -177,7 +182,11 @@ def serve(directory: Path | None, **options: Any) -> None:
     with opened as project:
         project.change(**_given(options))
         project.add_classes(options["classes"])
-        _serve(project, _door(project, options, "me"), options, browser=False)
+        door = _door(project, options, "me")
+        if label_studio:
+            _serve_label_studio(project, door, options)
+        else:
+            _serve(project, door, options, browser=False)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -231,6 +240,23 @@ def _serve(project: Project, door: Door, options: dict[str, Any], *, browser: bo
             click.echo("Everyone needs a token: vizsla users add NAME")
 
     serve(project, door, listener, trainer=not options["no_trainer"], on_ready=ready)
+
+
+def _serve_label_studio(project: Project, door: Door, options: dict[str, Any]) -> None:
+    from vizsla.web.label_studio import PORT, create_backend
+    from vizsla.web.server import address_of, bind, serve
+
+    if door.read_only:
+        raise BadOption("--read-only does not go with --label-studio, which takes answers. Leave one out.")
+    listener = bind(door.host, PORT if options["port"] is None else options["port"])
+
+    def ready() -> None:
+        click.echo(f"{project.images} · answers go to {project.store.name}")
+        click.echo(f"In Label Studio, connect the model {address_of(listener, door.host)} · Ctrl-C ends.")
+        if door.needs_token:
+            click.echo("It needs a token: vizsla users add label-studio; the token is the password.")
+
+    serve(project, door, listener, trainer=not options["no_trainer"], on_ready=ready, make=create_backend)
 
 
 def _ask_in_terminal(project: Project, annotator: str) -> None:

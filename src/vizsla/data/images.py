@@ -67,6 +67,28 @@ def check(source: Source) -> str | None:
     return None
 
 
+def suffix_of(content: bytes, *, pixels: int) -> str:
+    """The suffix that suits an image file which comes from elsewhere, looked at only as far as its header.
+
+    Raises: UnreadableImage for anything that Vizsla would not open, or with more pixels than that.
+
+    >>> png = io.BytesIO()
+    >>> Image.new("RGB", (8, 8)).save(png, "PNG")
+    >>> suffix_of(png.getvalue(), pixels=100)
+    '.png'
+    """
+    _open_heif()
+    _silence_decoders()
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            kind, count = image.format or "", image.width * image.height
+    except Exception as error:
+        raise UnreadableImage(f"cannot read an image of {len(content)} bytes: {_reason(error)}.") from None
+    if count > pixels:
+        raise UnreadableImage(f"an image has {count:,} pixels; {pixels:,} are allowed. Make it smaller.")
+    return {"DIB": ".bmp", "HEIF": ".heic"}.get(kind, f".{kind.lower()}")
+
+
 def _decode(source: Source, size: int | None) -> Image.Image:
     if isinstance(source, bytes):
         return _decode(io.BytesIO(source), size)

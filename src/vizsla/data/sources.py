@@ -147,7 +147,7 @@ class Folder(Source):
         return os.fsencode(Path(self.root, name).absolute())
 
     def class_names(self) -> Sequence[str]:
-        entries = (entry for entry in os.scandir(self.root) if entry.is_dir())
+        entries = (entry for entry in os.scandir(self.root) if entry.is_dir() and entry.name[0] != ".")
         return sorted(entry.name for entry in entries if _holds_images(self.root / entry.name))
 
     def _file(self, name: str) -> images.Source:

@@ -177,20 +177,21 @@ def _is_task(task: Any) -> bool:
 
 
 def _of_task(task: dict[str, Any], where: str) -> Iterator[Row | Unreadable]:
-    image = _image(task, where)
+    image = task_row(task, where)
     answers = [one for one in _list(task.get("annotations")) if isinstance(one, dict)]
     if not answers:
         yield replace(image, status="")
     for answer in sorted(answers, key=lambda one: str(one.get("created_at") or "")):
         try:
-            yield _of_annotation(image, answer)
+            yield answer_row(image, answer)
         except fields.SeveralClasses:
             yield Unreadable(where, "names several classes")
 
 
-def _image(task: dict[str, Any], where: str) -> Row:
+def task_row(task: Mapping[str, Any], where: str, variable: str = "image") -> Row:
+    """What a task says of its image, under the given key and others of its data. It says nothing of its class."""
     data, meta = task["data"], _dict(task.get("meta"))
-    names = [data.get("file_name"), data.get("image"), *data.values()]
+    names = [data.get("file_name"), data.get(variable), *data.values()]
     known = list(dict.fromkeys(name for name in names if isinstance(name, str) and name))
     sha256 = fields.text(meta.get("sha256") or data.get("sha256"))
     hint = next((one for one in _list(task.get("predictions")) if isinstance(one, dict)), {})
@@ -212,7 +213,8 @@ def _hinted(prediction: dict[str, Any]) -> str | None:
         return None
 
 
-def _of_annotation(image: Row, answer: dict[str, Any]) -> Row:
+def answer_row(image: Row, answer: Mapping[str, Any]) -> Row:
+    """What an annotation says of an image. Raises SeveralClasses."""
     meta = _dict(answer.get("meta"))
     cancelled = bool(answer.get("was_cancelled"))
     seconds = fields.decimal(answer.get("lead_time"))
@@ -232,7 +234,7 @@ def _of_annotation(image: Row, answer: dict[str, Any]) -> Row:
     )
 
 
-def _chosen(answer: dict[str, Any]) -> str | None:
+def _chosen(answer: Mapping[str, Any]) -> str | None:
     """The class of the first choice there is, whatever the interface calls it."""
     for result in _list(answer.get("result")):
         value = _dict(result).get("value")

@@ -8,6 +8,7 @@ classes.py    added, renamed, merged
 queue.py      rankings and leases
 answers.py    labels, counts
 imports.py    answers given elsewhere
+foreign.py    tasks of another labelling tool
 undo.py       taking labels back
 overview.py   what changed; images by predicted class, cluster or status
 versions.py   models
@@ -33,12 +34,15 @@ from vizsla.store.records import (
     Item,
     Label,
     Model,
+    Place,
+    Places,
     Published,
     Pulse,
     Ranked,
     Rescanned,
     Saved,
     TakenIn,
+    Task,
     Tile,
     Upcoming,
 )
@@ -60,6 +64,8 @@ __all__ = [
     "Label",
     "Lead",
     "Model",
+    "Place",
+    "Places",
     "Published",
     "Pulse",
     "Ranked",
@@ -67,6 +73,7 @@ __all__ = [
     "Saved",
     "Store",
     "TakenIn",
+    "Task",
     "Tile",
     "Upcoming",
 ]

@@ -92,7 +92,7 @@ def _values(
         "suggestion_shown": answer.suggestion_shown,
         "lead_ms": answer.lead_ms,
         "key": answer.key,
-        "batch": None,  # else one undo would take the whole file back
+        "batch": row.batch,
         "saved": saved,
         "created_at": row.created_at or now,
     }

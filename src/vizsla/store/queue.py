@@ -291,7 +291,7 @@ def _items(conn: Connection, annotator_id: int, n: int, now: datetime, relabel: 
             row.source,
             row.reason,
             row.model_version,
-            _named(row.suggestion, root),
+            named(row.suggestion, root),
         )
         for row in rows
     ]
@@ -307,7 +307,7 @@ def _is_open(row: Row[Any]) -> bool:
     return row.status == "unlabelled" or (row.status == "skipped" and row.reason == _AGAIN)
 
 
-def _named(
+def named(
     suggestion: list[list[float]] | None, root: dict[int, ImageClass]
 ) -> tuple[tuple[str, float], ...] | None:
     """Class ids to names; what was merged since is added up."""

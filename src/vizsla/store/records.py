@@ -139,6 +139,8 @@ class Imported:
     """None: now."""
     suggestion: tuple[tuple[str, float], ...] = ()
     """Class names with their probabilities, likeliest first; classes that the project lacks are left out."""
+    batch: UUID | None = None
+    """Marks the answers that `Store.withdraw` takes back together."""
 
 
 @dataclass(frozen=True)
@@ -304,3 +306,34 @@ class Model:
     state: Literal["training", "ready", "failed"]
     error: str | None
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of another labelling tool."""
+
+    image_id: int
+    shown: bool
+    """Whether a suggestion was handed out for it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an unanswered image stands in a ranking."""
+
+    rank: int
+    """0 = label first."""
+    suggestion: tuple[tuple[str, float], ...] | None
+    """Class names and probabilities, likeliest first; None where nobody may see one."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Some images in the ranking that claims follow."""
+
+    model_version: int | None
+    """None while no model ranks."""
+    size: int
+    """Images in the whole ranking."""
+    of: dict[int, Place]
+    """By image id; those that are answered or not in the ranking are left out."""

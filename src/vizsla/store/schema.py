@@ -162,7 +162,7 @@ labels = Table(
     Column("suggestion_shown", Boolean),
     Column("lead_ms", BigInteger),
     Column("key", Uuid, nullable=False),
-    Column("batch", Uuid),  # answers given in one call, undone together
+    Column("batch", Uuid),  # answers that are undone together
     Column("undoes", ForeignKey("labels.id")),
     Column("redoes", ForeignKey("labels.id")),
     Column("saved", Integer, nullable=False),  # the count this answer was acknowledged with
@@ -239,6 +239,15 @@ artifacts = Table(
     metadata,
     Column("version", ForeignKey("models.version"), primary_key=True, autoincrement=False),
     Column("content", LargeBinary, nullable=False),
+)
+
+foreign_tasks = Table(
+    "foreign_tasks",  # what another labelling tool calls our images
+    metadata,
+    Column("origin", String(200), primary_key=True),  # which project of which tool
+    Column("task", BigInteger, primary_key=True, autoincrement=False),
+    Column("image_id", ForeignKey("images.id"), nullable=False),
+    Column("shown", Boolean, nullable=False),  # whether a suggestion was handed out for it
 )
 
 settings = Table(

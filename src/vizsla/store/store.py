@@ -12,7 +12,18 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select
 
-from vizsla.store import answers, catalogue, classes, imports, overview, people, queue, undo, versions
+from vizsla.store import (
+    answers,
+    catalogue,
+    classes,
+    foreign,
+    imports,
+    overview,
+    people,
+    queue,
+    undo,
+    versions,
+)
 from vizsla.store.database import Database, Lead, insert
 from vizsla.store.records import (
     Annotator,
@@ -29,6 +40,7 @@ from vizsla.store.records import (
     Item,
     Label,
     Model,
+    Places,
     Published,
     Pulse,
     Ranked,
@@ -36,6 +48,7 @@ from vizsla.store.records import (
     Saved,
     State,
     TakenIn,
+    Task,
     Tile,
     Upcoming,
 )
@@ -298,6 +311,41 @@ class Store:
         """Images that are there, by standing answer and class."""
         with self._db.read() as conn:
             return answers.counts(conn)
+
+    # tasks of another labelling tool
+
+    def link_tasks(self, origin: str, image_of: Mapping[int, int]) -> None:
+        """Remember which image each task of that origin is about."""
+        self._db.write(lambda conn: foreign.link(conn, origin, image_of))
+
+    def tasks(self, origin: str, wanted: Iterable[int]) -> dict[int, Task]:
+        """What is known of these tasks."""
+        with self._db.read() as conn:
+            return foreign.tasks(conn, origin, wanted)
+
+    def show_tasks(self, origin: str, shown: Collection[int]) -> None:
+        """Note that a suggestion was handed out for these tasks."""
+        self._db.write(lambda conn: foreign.show(conn, origin, shown))
+
+    def at(self, paths: Iterable[str]) -> dict[str, int]:
+        """Path → image id, of images that are there."""
+        with self._db.read() as conn:
+            return foreign.at(conn, paths)
+
+    def places(self, image_ids: Iterable[int]) -> Places:
+        """Where these images stand in the ranking that claims follow."""
+        with self._db.read() as conn:
+            return foreign.places(conn, image_ids)
+
+    def take_answers(self, rows: Sequence[Imported]) -> TakenIn:
+        """Append what foreign answers, each marked by its `batch`, say now; what they said already is left out."""
+        now = self._now()
+        return self._db.write(lambda conn: foreign.take_in(conn, rows, now))
+
+    def withdraw(self, marks: Iterable[UUID]) -> int:
+        """Take back all answers that carry these marks, whoever gave them; returns how many."""
+        given, now = list(marks), self._now()
+        return self._db.write(lambda conn: undo.withdraw(conn, given, now))
 
     # overview
 

@@ -7,7 +7,7 @@ and come back together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -35,13 +35,7 @@ def undo(conn: Connection, annotator_id: int, key: UUID, now: datetime, until: d
         return _change(conn, [row.undoes for row in done])
     taken = _group(conn, _standing_of(annotator_id))
     if taken:
-        answers.lock(conn, (row.image_id for row in taken))
-        blank = {"status": "undone", "class_id": None, "lead_ms": None, "redoes": None}
-        copies = _copies(taken, key, now, answers.answered(conn))
-        answers.append(
-            conn, [{**copy, **blank, "undoes": row.id} for copy, row in zip(copies, taken, strict=True)]
-        )
-        answers.stand(conn, _left(conn, [row.image_id for row in taken]))
+        _take_back(conn, taken, key, now)
         queue.renew(conn, annotator_id, now, until)
         queue.hand_back(conn, annotator_id, taken[:_HANDED_BACK], now, until)
     return _change(conn, [row.id for row in taken])
@@ -66,6 +60,27 @@ def redo(conn: Connection, annotator_id: int, key: UUID, now: datetime, until: d
     rows = answers.append_answers(conn, again)
     queue.renew(conn, annotator_id, now, until)
     return _change(conn, [row["id"] for row in rows])
+
+
+def withdraw(conn: Connection, marks: Iterable[UUID], now: datetime) -> int:
+    """Take back all answers that carry these marks, whoever gave them; returns how many."""
+    void, taken = labels.alias(), list[Row[Any]]()
+    query = select(labels).where(labels.c.status != "undone", ~exists().where(void.c.undoes == labels.c.id))
+    for chunk in batched(marks, _CHUNK):
+        taken += conn.execute(query.where(labels.c.batch.in_(chunk)).order_by(labels.c.id)).all()
+    if taken:
+        _take_back(conn, taken, uuid4(), now)
+    return len(taken)
+
+
+def _take_back(conn: Connection, taken: Sequence[Row[Any]], key: UUID, now: datetime) -> None:
+    """Append what makes these answers void; what stood before them stands again."""
+    answers.lock(conn, (row.image_id for row in taken))
+    blank = {"status": "undone", "class_id": None, "lead_ms": None, "redoes": None}
+    copies = _copies(taken, key, now, answers.answered(conn))
+    voids = [{**copy, **blank, "undoes": row.id} for copy, row in zip(copies, taken, strict=True)]
+    answers.append(conn, voids)
+    answers.stand(conn, _left(conn, [row.image_id for row in taken]))
 
 
 def _hold(conn: Connection, annotator_id: int) -> None:

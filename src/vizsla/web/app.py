@@ -58,9 +58,7 @@ def create_app(project: Project, door: Door | None = None) -> FastAPI:
     app.state.door = door or Door()
     app.include_router(router)
     app.add_middleware(Guard, door=app.state.door, store=project.store)
-    app.add_exception_handler(VizslaError, _explain)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _plain)
+    explain_errors(app)
 
     @app.get("/healthz")
     def healthz() -> wire.Health:
@@ -75,6 +73,13 @@ def create_app(project: Project, door: Door | None = None) -> FastAPI:
 
     app.mount("/static", _Fresh(directory=STATIC, check_dir=False), name="static")
     return app
+
+
+def explain_errors(app: FastAPI) -> None:
+    """Have an application say what went wrong as `{"detail": text}`, with the mend."""
+    app.add_exception_handler(VizslaError, _explain)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _plain)
 
 
 class _Fresh(StaticFiles):

@@ -7,6 +7,7 @@ call needs a token. Other web pages in the same browser get nothing: their `Host
 from __future__ import annotations
 
 import asyncio
+import base64
 import ipaddress
 import re
 import secrets
@@ -53,8 +54,11 @@ class Door:
     """More host names to be reached by."""
     read_only: bool = False
     cookie: str = "vizsla"
+    """Name of the cookie that knows a browser again; empty: browsers are not expected."""
     newcomer: str = "me"
     """What an annotator without a name is called."""
+    guarded: str = "/api/"
+    """Begin of the paths that nobody reads without a token, off loopback."""
 
     @property
     def needs_token(self) -> bool:
@@ -89,7 +93,8 @@ class Guard:
         token = token_of(headers, self.door)
         refusal = self._refusal(scope, headers) or await self._stranger(scope["path"], token)
         fresh = None
-        if token is None and not self.door.needs_token and scope["path"] != "/healthz":
+        wants_cookie = self.door.cookie and scope["path"] != "/healthz"
+        if token is None and not self.door.needs_token and wants_cookie:
             fresh = token = secrets.token_urlsafe(32)
         scope.setdefault("state", {})["token"] = token
 
@@ -106,7 +111,7 @@ class Guard:
 
     async def _stranger(self, path: str, token: str | None) -> JSONResponse | None:
         """Off loopback nothing is read of who has no token."""
-        if not self.door.needs_token or not path.startswith("/api/"):
+        if not self.door.needs_token or not path.startswith(self.door.guarded):
             return None
         known = None if token is None else await asyncio.to_thread(self.store.who, token)
         return None if known else _problem(401, NO_TOKEN, {"WWW-Authenticate": "Bearer"})
@@ -135,13 +140,23 @@ def set_cookie(door: Door, token: str) -> str:
 
 
 def token_of(headers: Headers, door: Door) -> str | None:
-    """The token of a request: `Authorization: Bearer …`, or the cookie."""
+    """The token of a request: `Authorization: Bearer …`, the password of `Authorization: Basic …`, or the cookie."""
     scheme, _, given = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and given:
         return given.strip()
+    if scheme.lower() == "basic":
+        return _password(given)
     # Not http.cookies: it gives up at the first odd cookie, and those of all ports of a host come along.
     cookie = cookie_parser(headers.get("cookie", "")).get(door.cookie, "")
     return cookie if is_token(cookie) else None
+
+
+def _password(given: str) -> str:
+    """Of Basic credentials; whoever they name."""
+    try:
+        return base64.b64decode(given.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def is_token(text: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import uvicorn
+from fastapi import FastAPI
 
 from vizsla.companion import trainer_beside
 from vizsla.errors import BadOption
@@ -61,9 +62,13 @@ def serve(
     *,
     trainer: bool = True,
     on_ready: Callable[[], None] | None = None,
+    make: Callable[[Project, Door], FastAPI] = create_app,
 ) -> None:
-    """Serve until interrupted; with a trainer beside it that ends when this process does."""
-    app = create_app(project, door)
+    """Serve until interrupted; with a trainer beside it that ends when this process does.
+
+    Args: make: what is served: the page, or what else there is to a project.
+    """
+    app = make(project, door)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on"
     )
