@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from vizsla.interop import label_studio_host
 from vizsla.errors import Unreachable
+from vizsla.interop import label_studio_host
 from vizsla.interop.label_studio_host import Host
 
 

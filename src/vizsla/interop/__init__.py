@@ -21,6 +21,9 @@ zips.py          a zip that is written as it is sent
 fields.py        columns and what others call them
 foldernames.py   any class name as a folder's
 jsonstream.py    JSON a value at a time
+
+label_studio_ml.py    what Label Studio and a machine-learning backend say to each other
+label_studio_host.py  asking a Label Studio for its tasks and images
 """
 
 from __future__ import annotations

@@ -65,8 +65,9 @@ class Host:
         page, seen = 1, 0
         while True:
             query = f"project={project}&fields=all&page={page}&page_size={_PAGE}"
+            content = self.get(f"/api/tasks?{query}")
             try:
-                found = json.loads(self.get(f"/api/tasks?{query}"))
+                found = json.loads(content)
                 tasks, total = list(found["tasks"]), int(found["total"])
             except (ValueError, KeyError, TypeError):
                 raise Unreachable(f"{self.address} answers in no way that Label Studio does") from None

@@ -8,4 +8,9 @@ pictures.py   images by id: upright, small enough, cached
 watch.py      what happens meanwhile: scans, the trainer's news, leases of people who left
 server.py     uvicorn, the trainer as a child process, the browser
 static/       the page
+
+label_studio.py  the other application: a machine-learning backend for Label Studio
+bridge.py        between its projects and ours
+tasks.py         which image a task is about
+errands.py       what is done meanwhile, one after another
 """
