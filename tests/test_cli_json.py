@@ -31,7 +31,7 @@ KEYS = {
     ),
     "demo --out {demo}": "headline best strategies files",
     "embed {toys}": "images features unreadable seconds runtime precision cache out likeness",
-    "train": "version labels accuracy",
+    "train": "version labels accuracy fine_tuning",
     "status": (
         "project folder images unlabelled labelled skipped flagged classes model labels_to_next_model "
         "accuracy random_checks advice stopping_rules"

@@ -2,7 +2,8 @@
 
 base.py         `main`, the group, what commands share
 experiments.py  compare, demo, select: measuring strategies, arrays in and out
-projects.py     label, serve, worker, status, train, query: a project of a person's own images
+projects.py     label, serve, worker, status, query: a project of a person's own images
+training.py     train
 models.py       predict: a trained model on other images
 labels.py       import, export, users
 installation.py doctor, completion
@@ -12,7 +13,7 @@ completing.py   what a shell offers at the Tab key
 
 from __future__ import annotations
 
-from vizsla.cli import experiments, installation, labels, models, projects
+from vizsla.cli import experiments, installation, labels, models, projects, training
 from vizsla.cli.base import cli, main
 
-__all__ = ["cli", "experiments", "installation", "labels", "main", "models", "projects"]
+__all__ = ["cli", "experiments", "installation", "labels", "main", "models", "projects", "training"]

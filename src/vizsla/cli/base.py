@@ -83,6 +83,10 @@ pool_size = click.option(
     help="Look at a random sub-pool of N candidates in each query; 0: all.",
 )
 
+head_option = click.option(
+    "--head", is_flag=True, help="Of a project: the newest head, even where a fine-tuned network was kept."
+)
+
 
 @contextmanager
 def bars() -> Iterator[tuple[Progress, OnRound]]:

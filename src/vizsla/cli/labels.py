@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vizsla.cli import completing, documents
-from vizsla.cli.base import cli, steps
+from vizsla.cli.base import cli, head_option, steps
 from vizsla.cli.documents import json_option
 from vizsla.cli.projects import project_option, the_project
 
@@ -84,9 +84,16 @@ def import_(format: str, path: Path, project: str | None, images: Path | None, a
 )
 @click.option("--form", metavar="NAME", help="Which form, of a format that has several; default: the first.")
 @click.option("--labels-only", is_flag=True, help="Without the images, of a format that holds them.")
+@head_option
 @json_option
 def export(
-    format: str, project: str | None, out: Path, form: str | None, labels_only: bool, as_json: bool
+    format: str,
+    project: str | None,
+    out: Path,
+    form: str | None,
+    labels_only: bool,
+    head: bool,
+    as_json: bool,
 ) -> None:
     """Write all labels, or the trained model. The file is whole or not there."""
     from vizsla import interop
@@ -96,7 +103,7 @@ def export(
             from vizsla.handover import hand_over
 
             missing: tuple[str, ...] = ()
-            hand_over(opened, format, out)
+            hand_over(opened, format, out, head=head)
         else:
             missing = interop.export_labels(
                 opened.store,

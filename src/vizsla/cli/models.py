@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vizsla.cli import documents
-from vizsla.cli.base import bars, cli
+from vizsla.cli.base import bars, cli, head_option
 from vizsla.cli.documents import json_option
 
 if TYPE_CHECKING:
@@ -33,8 +33,11 @@ _path = click.Path(path_type=Path)
     metavar="PROB",
     help="Leave the label empty where its probability is below, such as 0.6, and say so in a column.",
 )
+@head_option
 @json_option
-def predict(model: str, images: str, out: Path | None, not_sure: float | None, as_json: bool) -> None:
+def predict(
+    model: str, images: str, out: Path | None, not_sure: float | None, head: bool, as_json: bool
+) -> None:
     """Predict the class of every image in DIR, with the probability of each class.
 
     MODEL is a project, or what `vizsla export model` or `vizsla export onnx` wrote. An interrupted run goes on where
@@ -43,7 +46,7 @@ def predict(model: str, images: str, out: Path | None, not_sure: float | None, a
     from vizsla.data.sources import source_of
     from vizsla.predictions import Table, write_predictions
 
-    opened, source = model_at(model), source_of(images)
+    opened, source = model_at(model, head=head), source_of(images)
     with bars() as (embedding, _):
         if out is not None:
             tally = write_predictions(opened, source, out, not_sure=not_sure, progress=embedding)
@@ -54,7 +57,7 @@ def predict(model: str, images: str, out: Path | None, not_sure: float | None, a
     _report(tally, out, as_json=as_json)
 
 
-def model_at(address: str) -> Classifier:
+def model_at(address: str, *, head: bool = False) -> Classifier:
     """A model from a file, a bundle folder, or a project."""
     from vizsla.models.classifier import WEIGHTS, load_model
 
@@ -62,10 +65,10 @@ def model_at(address: str) -> Classifier:
     if "://" not in address and (path.is_file() or (path / WEIGHTS).is_file()):
         return load_model(path)
     from vizsla.project import Project
-    from vizsla.training.now import model_of
+    from vizsla.training.kept import model_of
 
     with Project.open(address) as project:
-        return model_of(project)
+        return model_of(project, head=head)
 
 
 def _print(table: Table, model: Classifier, source: Source, progress: Progress, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vizsla.cli import completing, documents
-from vizsla.cli.base import bars, cli, names
+from vizsla.cli.base import cli, names
 from vizsla.cli.documents import json_option
 from vizsla.errors import BadOption
 
@@ -298,22 +298,6 @@ def status(project: str | None, as_json: bool) -> None:
             documents.show(documents.status(opened))
         else:
             print_status(opened)
-
-
-@cli.command()
-@project_option
-@images_option
-@json_option
-def train(project: str | None, images: Path | None, as_json: bool) -> None:
-    """Train on all labels now."""
-    from vizsla.training.now import train_now
-
-    with the_project(project, images) as opened, bars() as (embedding, _):
-        model = train_now(opened, embedding)
-    if as_json:
-        documents.show(documents.trained(model))
-    else:
-        click.echo(f"model {model.version}, from {model.labels_used} labels")
 
 
 @cli.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption, UnreadableImage
+from vizsla.functional.metrics import evaluate
 from vizsla.models.backbones import Backbone, Transform
 from vizsla.models.embed import in_threads
 from vizsla.models.refill import Refillable
@@ -28,6 +29,7 @@ FEWEST = 64
 """Images that are worth filling the weights of today into ONNX Runtime: about a second."""
 WORTH_EXPORTING = 200
 """Images in a data set that are worth exporting the network: about ten seconds, once."""
+OnEpoch = Callable[[int, float], None]
 STOP_RULES = ("validation", "test", "loss", "epochs")
 
 
@@ -162,19 +164,41 @@ class FineTunedModel:
         return PixelSet(dataset, self.backbone.transform)
 
     def fit(
-        self, inputs: PixelSet, ids: Int64[np.ndarray, " l"], labels: Int64[np.ndarray, " l"], *, seed: int
+        self,
+        inputs: PixelSet,
+        ids: Int64[np.ndarray, " l"],
+        labels: Int64[np.ndarray, " l"],
+        *,
+        seed: int,
+        on_epoch: OnEpoch | None = None,
     ) -> Mapping[str, float]:
-        """One round of training on all labels so far, until the schedule says stop. Returns the epochs it took."""
+        """One round of training on all labels so far, until the schedule says stop.
+
+        Args:    on_epoch: called after each epoch with its number, from 1, and its loss.
+        Returns: epochs it took, the one whose weights are kept, the loss of the last; with the stop rule `validation`
+                 also what the kept weights reach on the labels held out.
+        """
         rng = np.random.default_rng(seed)
         with torch.random.fork_rng():  # for dropout; the caller's random state is untouched
             torch.manual_seed(seed)
-            train, rule = self._plan(inputs, ids, labels, rng)
-            for epoch in range(1, self.schedule.longest + 1):  # noqa: B007 the last one is told
+            train, held_out, rule = self._plan(inputs, ids, labels, rng)
+            for epoch in range(1, self.schedule.longest + 1):
                 loss = self._epoch(inputs, ids[train], labels[train], rng)
+                if on_epoch:
+                    on_epoch(epoch, loss)
                 if rule.enough(loss):
                     break
             rule.finish()
-        return {"epochs": float(epoch)}
+        told = {"epochs": float(epoch), "best_epoch": float(rule.best_epoch or epoch), "train_loss": loss}
+        return told | self._validated(inputs, ids[held_out], labels[held_out])
+
+    def _validated(
+        self, inputs: PixelSet, ids: Int64[np.ndarray, " v"], labels: Int64[np.ndarray, " v"]
+    ) -> dict[str, float]:
+        if not len(ids):
+            return {}
+        found = evaluate(self.predict(inputs, ids), labels)
+        return {"val_loss": found["nll"], "val_acc": found["accuracy"], "val_macro_f1": found["macro_f1"]}
 
     def _plan(
         self,
@@ -182,20 +206,24 @@ class FineTunedModel:
         ids: Int64[np.ndarray, " l"],
         labels: Int64[np.ndarray, " l"],
         rng: np.random.Generator,
-    ) -> tuple[Int64[np.ndarray, " t"], StopRule]:
-        """Positions to train on, and the rule that ends the round."""
-        everything = np.arange(len(ids))
+    ) -> tuple[Int64[np.ndarray, " t"], Int64[np.ndarray, " v"], StopRule]:
+        """Positions to train on, those held out for validation, and the rule that ends the round."""
+        everything, nothing = np.arange(len(ids)), np.empty(0, np.int64)
         match self.schedule.stop:
             case "epochs":
-                return everything, StopRule()
+                return everything, nothing, StopRule()
             case "test":
-                return everything, TestFalls(self._test_accuracy)
+                return everything, nothing, TestFalls(self._test_accuracy)
             case "validation":
                 train, held_out = split_stratified(labels, 0.2, rng)
                 if len(held_out):  # else too few labels to spare any
                     measure = partial(self._loss, inputs, ids[held_out], labels[held_out])
-                    return train, ValidationStalls(self.schedule.patience, self.network, measure)
-        return everything, LossStalls(self.schedule.patience)
+                    return (
+                        train,
+                        held_out,
+                        ValidationStalls(self.schedule.patience, self.network, measure),
+                    )
+        return everything, nothing, LossStalls(self.schedule.patience)
 
     @torch.inference_mode()
     def predict(self, inputs: PixelSet, ids: Int64[np.ndarray, " n"]) -> Float[np.ndarray, "n c"]:

@@ -175,9 +175,14 @@ def folds(labels: Int64[np.ndarray, " n"], *, seed: int = 0) -> Iterator[Bool[np
     return (fold == k for k in range(fold.max() + 1 if len(labels) > 1 else 0))
 
 
-def fold_of(labels: Int64[np.ndarray, " n"], *, seed: int = 0) -> Int64[np.ndarray, " n"]:
-    """The fold of each label: one each for up to 40, ten for more, over which each class is shared out."""
-    count = len(labels) if len(labels) <= LEAVE_ONE_OUT else FOLDS
+def fold_of(
+    labels: Int64[np.ndarray, " n"], *, seed: int = 0, count: int | None = None
+) -> Int64[np.ndarray, " n"]:
+    """The fold of each label, over which each class is shared out.
+
+    Args: count: of folds; default: one for each label for up to 40, ten for more.
+    """
+    count = count or (len(labels) if len(labels) <= LEAVE_ONE_OUT else FOLDS)
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     fold = np.empty(len(labels), np.int64)

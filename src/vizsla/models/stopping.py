@@ -12,6 +12,9 @@ from torch import nn
 class StopRule:
     """Asked after each epoch whether the round is over; this one never says so."""
 
+    best_epoch: int | None = None
+    """The epoch whose weights are kept, from 1; None: the last one."""
+
     def enough(self, loss: float) -> bool:
         """Whether to stop now. `loss`: mean training loss of the epoch, in nats."""
         return False
@@ -27,8 +30,10 @@ class LossStalls(StopRule):
         self.patience = patience
         self.best = math.inf
         self.waited = 0
+        self.epoch = 0
 
     def enough(self, loss: float) -> bool:
+        self.epoch += 1
         if loss < 0.99 * self.best:
             self.best, self.waited = loss, 0
             self.improved()
@@ -53,6 +58,7 @@ class ValidationStalls(LossStalls):
         return super().enough(self.measure())
 
     def improved(self) -> None:
+        self.best_epoch = self.epoch
         self.best_state = copy.deepcopy(self.network.state_dict())
 
     def finish(self) -> None:

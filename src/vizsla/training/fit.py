@@ -68,22 +68,43 @@ def fit(
     labelled = np.sort(rows.of(image_ids))
     labels = np.array([known.label_of[int(image_id)] for image_id in rows.ids[labelled]], np.int64)
     c = len(known.classes)
-    if graph:
-        found = blend(rows.points, rows.graph, labelled, labels, c, seed=seed)
-        head = distilled(rows.points, found, labelled, labels, seed=seed)
+    head, found = _learned(rows, labelled, labels, c, graph=graph, seed=seed)
+    if found is not None:
         held_out = distilled_out_of_fold(rows.points, found, labelled, labels, seed=seed)
     else:
-        head = _head(rows.points[labelled], labels, c)
         held_out = out_of_fold(rows.points[labelled], labels, c, seed=seed)
     temperature = monitor.calibrate(held_out, labels)
     bundle = Bundle(known.classes, rows.axes, head.weights, head.bias, temperature, about)
     linear_probs = bundle.predict_coordinates(rows.points)
     linear_probs[labelled] = monitor.with_temperature(held_out, temperature)
-    if not graph:
+    if found is None:
         return Fitted(bundle, linear_probs, linear_probs, labelled, labels)
     probs = found.probs.copy()
     probs[labelled] = found.held_out
     return Fitted(bundle, probs, linear_probs, labelled, labels, found)
+
+
+def _learned(
+    rows: Rows,
+    labelled: Int64[np.ndarray, " l"],
+    labels: Int64[np.ndarray, " l"],
+    c: int,
+    *,
+    graph: bool,
+    seed: int,
+) -> tuple[LogisticHead, Blend | None]:
+    """The head, and what it was distilled from where there is a graph."""
+    if not graph:
+        return _head(rows.points[labelled], labels, c), None
+    found = blend(rows.points, rows.graph, labelled, labels, c, seed=seed)
+    return distilled(rows.points, found, labelled, labels, seed=seed), found
+
+
+def handed_over(
+    rows: Rows, labelled: Int64[np.ndarray, " l"], labels: Int64[np.ndarray, " l"], c: int, *, graph: bool
+) -> LogisticHead:
+    """The head that would be handed over if there were only these labels, without its temperature."""
+    return _learned(rows, labelled, labels, c, graph=graph, seed=0)[0]
 
 
 def _head(points: Float[np.ndarray, "l r"], labels: Int64[np.ndarray, " l"], c: int) -> LogisticHead:

@@ -1,12 +1,10 @@
-"""Training when asked to, from the command line; and what came of it."""
+"""Training when asked to, from the command line."""
 
 from __future__ import annotations
 
 import time
 
 from vizsla.errors import BadOption, VizslaError
-from vizsla.models.bundle import Bundle
-from vizsla.models.classifier import Classifier, backbone_of
 from vizsla.project import ANSWERED, Project
 from vizsla.store import Model
 from vizsla.store.overview import TRAINING
@@ -45,18 +43,3 @@ def _report(project: Project, progress: Progress | None) -> None:
     said = project.store.setting(TRAINING) or {}
     if progress and said.get("state") == "embedding" and said.get("total"):
         progress(said["done"], said["total"])
-
-
-def model_of(project: Project) -> Classifier:
-    """The newest model of a project.
-
-    Raises: BadOption where there is none yet.
-    """
-    newest = project.store.model()
-    content = project.store.artifact(newest.version) if newest else None
-    if content is None:
-        raise BadOption(
-            f"there is no model yet in {project.store.name}. Label images of two classes, then: vizsla train."
-        )
-    bundle = Bundle.from_bytes(content)
-    return Classifier(bundle, backbone_of(bundle))
