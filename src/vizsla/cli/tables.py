@@ -51,8 +51,8 @@ def print_findings(findings: Iterable[Finding]) -> list[Finding]:
     with Console(stderr=True).status("looking …"):
         found = list(findings)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
+    for options in ({"no_wrap": True}, {"no_wrap": True}, {"overflow": "fold"}):
+        table.add_column(**options)
     for one in found:
         text = Text(one.text)
         if one.mend:

@@ -24,7 +24,8 @@ def versions() -> Iterator[Finding]:
     have = {name: _version(name) for name in ("vizsla", *SHOWN)}
     known = {name: found for name, found in have.items() if found}
     python, system = platform.python_version(), platform.platform()
-    yield ok("vizsla", f"{known['vizsla']}, Python {python}, {system}", python=python, system=system)
+    text = f"{known['vizsla']}, Python {python}, {platform.system()} {platform.release()}"
+    yield ok("vizsla", text, python=python, system=system)
     missing = unmet(None)
     listed = ", ".join(f"{name} {found}" for name, found in known.items() if name != "vizsla")
     if missing:
