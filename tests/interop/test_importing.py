@@ -269,7 +269,7 @@ def many_rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield store
 
 
-@pytest.mark.parametrize("format", ["csv", "jsonl", "label-studio"])
+@pytest.mark.parametrize("format", ["csv", "jsonl", "label-studio", "parquet"])
 def test_an_export_of_many_rows_holds_few_of_them(
     format: str, many_rows: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,8 @@ class File:
         try:
             with self.open() as file:
                 yield file
+        except RecursionError:  # of whoever reads, not of the file
+            raise
         except _UNREADABLE as error:
             raise BadOption(f"cannot read {self.name}: {error}. Make the file or zip anew.") from None
 
