@@ -279,7 +279,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(toys, tmp_path):
 def test_vizsla_alone_shows_the_help(vizsla):
     done = vizsla()
     assert done.stderr.startswith("Usage: ")
-    assert "Commands:" in done.stderr
+    assert "Label your images:" in done.stderr
 
 
 def test_help_names_every_command_and_loads_no_torch(vizsla):

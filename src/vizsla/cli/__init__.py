@@ -9,11 +9,15 @@ labels.py       import, export, users
 installation.py doctor, completion
 documents.py    what --json prints
 completing.py   what a shell offers at the Tab key
+help.py         sections, and examples of each command
 """
 
 from __future__ import annotations
 
 from vizsla.cli import experiments, installation, labels, models, projects, training
 from vizsla.cli.base import cli, main
+from vizsla.cli.help import describe
+
+describe(cli)
 
 __all__ = ["cli", "experiments", "installation", "labels", "main", "models", "projects", "training"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vizsla.cli import completing
+from vizsla.cli.help import Sections
 from vizsla.errors import VizslaError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def complain(text: str, code: int) -> int:
     return code
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="vizsla")
 def cli() -> None:
     """Active learning for image classification: label the images that teach the model most."""

@@ -33,6 +33,7 @@ class _WithFormats(click.Command):
             known += completing.MODELS.items()
         with formatter.section("Formats"):
             formatter.write_dl(known)
+        super().format_epilog(ctx, formatter)
 
 
 def _about(kind: Format) -> str:
