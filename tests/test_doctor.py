@@ -176,6 +176,17 @@ def test_a_spoilt_database_is_a_problem_with_its_mend_and_is_left_as_it_is(proje
     assert (file.read_bytes() if file.exists() else None) == before
 
 
+def test_any_other_command_on_a_damaged_database_is_one_line_that_names_the_doctor(project, vizsla_here):
+    project.close()
+    cut_in_half(Path(project.address) / "project.db")
+    done = vizsla_here("status", "--project", project.address)
+    assert done.returncode == 1
+    assert done.stderr.startswith("vizsla: ")
+    assert "is damaged" in done.stderr
+    assert "vizsla doctor" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_newer_database_is_a_problem_and_an_older_one_is_not_brought_up_to_date(tmp_path, photos, doctor):
     newer, older = tmp_path / "newer", tmp_path / "older"
     Project.open(newer, photos).close()

@@ -251,6 +251,10 @@ class Database:
                 ) from None
             if "not a database" in said:
                 raise BadOption(f"{self.name} is no Vizsla project. Choose another folder.") from None
+            if "malformed" in said:
+                raise VizslaError(
+                    f"{self.name} is damaged ({said}). What can be done says: vizsla doctor --project P."
+                ) from None
             raise
 
 
