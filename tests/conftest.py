@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 import time
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from tests.postgres import Postgres, programs, run_sql
 
 from vizsla.cli import main
 from vizsla.project import Project
@@ -159,55 +158,19 @@ def vizsla_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 NOTHING = ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
 
 
-def postgres_folder() -> Path | None:
-    """Where initdb and pg_ctl lie: Debian keeps them off the PATH."""
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda path: int(path.parts[-3]))
-    on_path = shutil.which("pg_ctl")
-    return debian[-1].parent if debian else Path(on_path).parent if on_path else None
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL server; whoever stops it starts it again."""
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with Postgres() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A PostgreSQL server on a Unix socket; yields the URL of its database."""
-    programs = postgres_folder()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed")
-    root = os.name == "posix" and os.geteuid() == 0
-    folder = Path(tempfile.mkdtemp(prefix="vizsla-pg"))
-    if root:  # it refuses to run as root
-        shutil.chown(folder, "postgres", "postgres")
-
-    def run(program: str, *args: str) -> None:
-        who = ["runuser", "-u", "postgres", "--"] if root else []
-        log = (folder.parent / f"{folder.name}.log").open("ab")
-        with log:
-            subprocess.run(
-                [*who, str(programs / program), "-D", f"{folder}/data", *args],
-                check=True,
-                cwd=folder,
-                stdout=log,
-                stderr=log,
-            )
-
-    run("initdb", "-A", "trust", "-U", "postgres", "-N")
-    run("pg_ctl", "-w", "-o", f"-c listen_addresses='' -c unix_socket_directories={folder}", "start")
-    try:
-        yield f"postgresql://postgres@/postgres?host={folder}"
-    finally:
-        run("pg_ctl", "-m", "immediate", "stop")
-        shutil.rmtree(folder)
-        (folder.parent / f"{folder.name}.log").unlink()
-
-
-def run_sql(address: str, *statements: str) -> None:
-    """Run statements on a PostgreSQL that nobody else uses, not even a killed process it has yet to notice."""
-    admin = create_engine(address.replace("://", "+psycopg://"), isolation_level="AUTOCOMMIT")
-    others = "datname = current_database() AND pid <> pg_backend_pid()"
-    with admin.connect() as conn:
-        conn.execute(text(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"))
-        for statement in statements:
-            conn.execute(text(statement))
-    admin.dispose()
+def postgres(postgres_server: Postgres) -> str:
+    """The URL of its database."""
+    return postgres_server.address
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -18,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import IntegrityError
-from tests.conftest import run_sql
+from tests.postgres import run_sql
 
 from vizsla.errors import BadOption, DiskFull, NoLabel, UnknownName, VizslaError
 from vizsla.store import Answer, ImageFile, Ranked, Store, migrations, people
@@ -70,17 +70,17 @@ def test_a_project_that_is_opened_again_has_everything(address: str) -> None:
         assert store.setting("unheard of", 7) == 7
 
 
-def test_four_processes_that_open_a_new_project_at_once_migrate_it_once(new_address: str) -> None:
+def test_eight_processes_that_open_a_new_project_at_once_migrate_it_once(new_address: str) -> None:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     workers = [
-        subprocess.Popen([sys.executable, WORKER, "open_only", new_address], **pipes) for _ in range(4)
+        subprocess.Popen([sys.executable, WORKER, "open_only", new_address], **pipes) for _ in range(8)
     ]  # type: ignore[call-overload]
-    assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * 4
+    assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * 8
     for worker in workers:
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    assert [worker.communicate()[0] for worker in workers] == ["1 ['cat', 'dog']\n"] * 4
-    assert [worker.returncode for worker in workers] == [0] * 4
+    assert [worker.communicate()[0] for worker in workers] == ["1 ['cat', 'dog']\n"] * 8
+    assert [worker.returncode for worker in workers] == [0] * 8
 
 
 def test_a_project_of_a_newer_version_says_to_upgrade(new_address: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from uuid import UUID
 
 from vizsla.store import Answer, Ranked, Store
@@ -35,6 +36,14 @@ def open_only(address: str) -> None:
     with Store.open(address) as store:
         store.add_classes(["cat", "dog"])
         print(store.annotator("me").id, [one.name for one in store.classes()])
+
+
+def lead_forever(address: str) -> None:
+    """Be the trainer, and say so."""
+    with Store.open(address) as store, store.lead("trainer") as leading:
+        while leading.held():
+            print("leading", flush=True)
+            time.sleep(1)
 
 
 def publish_forever(address: str) -> None:

@@ -2,7 +2,9 @@
 
 store.py      `Store`, the only way in: one call, one transaction
 records.py    what goes in and comes out
-database.py   engines, the writer with group commit, migrations run once
+database.py   one way to read and one to write, with group commit; migrations run once
+postgres.py   connections that are alive, what errors mean, roles held by a session
+lead.py       being the only one in a role
 catalogue.py  images by content; rescans
 classes.py    added, renamed, merged
 queue.py      rankings and leases
@@ -18,7 +20,7 @@ schema.py     the tables; migrations/ brings a database to them
 
 from __future__ import annotations
 
-from vizsla.store.database import Lead
+from vizsla.store.lead import Lead
 from vizsla.store.records import (
     Annotator,
     Answer,

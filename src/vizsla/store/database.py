@@ -7,33 +7,26 @@ once its commit has, so what is acknowledged is on disk. PostgreSQL does the sam
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import (
-    ArgumentError,
-    DBAPIError,
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-    SQLAlchemyError,
-)
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from vizsla.caching import explain_write_errors
-from vizsla.errors import BadOption, DiskFull, VizslaError
-from vizsla.store import migrations
+from vizsla.errors import BadOption, DiskFull, Unreachable, VizslaError
+from vizsla.store import migrations, postgres
+from vizsla.store.lead import Lead
 
 T = TypeVar("T")
 
@@ -41,8 +34,6 @@ FILE = "project.db"
 _GROUP = 256  # writes that share a commit, at most
 _TRIES = 20  # of a PostgreSQL transaction that lost a race
 _BUSY_SECONDS = 30
-_MIGRATING = 0x76697A736C61  # "vizsla": the PostgreSQL lock that whoever migrates holds
-_LOST_RACE = ("40001", "40P01", "23505")  # serialization failure, deadlock, unique violation
 
 
 def batched(rows: Iterable[T], n: int) -> Iterator[list[T]]:
@@ -89,40 +80,28 @@ class Database:
         url = URL.create("sqlite", database=str(path))
         database = cls(str(path), _sqlite(url, "BEGIN"), _sqlite(url, "BEGIN IMMEDIATE"))
         with FileLock(folder / f".{FILE}.lock"):
-            return database._prepared("PRAGMA journal_mode=WAL")
+            return database._prepared()
 
     @classmethod
     def _open_server(cls, address: str) -> Self:
+        database = cls(*postgres.engines(address))
         try:
-            url = make_url(address)
-        except (ArgumentError, ValueError):
-            raise BadOption(_not_ours(address)) from None
-        if url.drivername not in ("postgres", "postgresql", "postgresql+psycopg"):
-            raise BadOption(_not_ours(address))
-        url = url.set(drivername="postgresql+psycopg")
-        try:
-            engine = create_engine(url, pool_size=16, max_overflow=32, pool_pre_ping=True)
-        except ModuleNotFoundError:
-            raise BadOption("psycopg is not installed. Run: pip install 'vizsla[postgres]'.") from None
-        event.listen(engine, "connect", _commit_to_disk)
-        database = cls(url.render_as_string(hide_password=True), engine, engine)
-        try:
-            engine.connect().close()
+            database._writers.connect().close()
         except OperationalError as error:
             raise BadOption(f"cannot reach {database.name}: {str(error.orig).splitlines()[0]}") from None
-        return database._prepared(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
+        return database._prepared()
 
-    def _prepared(self, first: str) -> Self:
+    def _prepared(self) -> Self:
         """This database with its tables up to date; closed again where that fails."""
         try:
             with self._explain():
                 if self._is_sqlite:  # the mode of the journal cannot change within a transaction
                     raw = self._writers.raw_connection()
-                    raw.cursor().execute(first)
+                    raw.cursor().execute("PRAGMA journal_mode=WAL")
                     raw.close()
                 with self._writers.begin() as conn:
                     if not self._is_sqlite:
-                        conn.execute(text(first))
+                        postgres.keep_others_out(conn)
                     migrations.upgrade(conn, self.name)
         except BaseException:
             self.close()
@@ -136,29 +115,41 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one moment of the database on SQLite, and only reads."""
-        with self._explain(), self._readers.connect() as conn:
+        with self._explain(), self._connect(self._readers) as conn:
             yield conn
 
-    def write(self, job: Callable[[Connection], T]) -> T:
+    def _connect(self, engine: Engine) -> Connection:
+        return engine.connect() if self._is_sqlite else postgres.connect(engine)
+
+    def write(self, job: Callable[[Connection], T], *, repeatable: bool = False) -> T:
         """Run the job in a transaction; what it returned comes back once that is on disk.
 
         The job may run more than once (a PostgreSQL transaction that lost a race starts anew), so it must
         do nothing but work on its connection.
+
+        Args:
+            repeatable: that the job is done twice is as good as once, for it has a key or sets what it sets. Where
+                PostgreSQL is lost in mid-commit, nobody knows whether it was done; then it is done again.
         """
         if self._closed:
             raise VizslaError(f"{self.name} is closed.")
         with self._explain():
-            return self._queued(job) if self._is_sqlite else self._at_once(job)
+            return self._queued(job) if self._is_sqlite else self._at_once(job, repeatable)
 
-    def _at_once(self, job: Callable[[Connection], T]) -> T:
-        for last in (False,) * (_TRIES - 1) + (True,):
+    def _at_once(self, job: Callable[[Connection], T], repeatable: bool) -> T:
+        races, end = 0, time.monotonic() + postgres.PATIENCE
+        while True:
             try:
-                with self._writers.begin() as conn:
+                with self._connect(self._writers) as conn, conn.begin():
                     return job(conn)
-            except (OperationalError, IntegrityError) as error:
-                if last or getattr(error.orig, "sqlstate", None) not in _LOST_RACE:
-                    raise
-        raise AssertionError("unreachable")
+            except DBAPIError as error:
+                if postgres.lost_race(error):
+                    races += 1
+                    if races < _TRIES:
+                        continue
+                elif repeatable and postgres.is_lost(error) and time.monotonic() < end:
+                    continue
+                raise
 
     def _queued(self, job: Callable[[Connection], T]) -> T:
         with self._starting:
@@ -206,21 +197,10 @@ class Database:
 
     @contextmanager
     def _lead_by_session(self, role: str) -> Iterator[Lead]:
-        key = int.from_bytes(hashlib.blake2b(role.encode(), digest_size=7).digest())
         with self._explain():
-            conn = self._writers.connect()  # the lock lives as long as this connection
-        with conn:
-            with self._explain():
-                got = bool(conn.execute(text(f"SELECT pg_try_advisory_lock({key})")).scalar())
-                conn.commit()
-            leading = Lead(got, partial(_answers, conn))
-            try:
-                yield leading
-            finally:
-                if leading.held():
-                    with suppress(SQLAlchemyError):  # the server is gone, and the lock with it
-                        conn.execute(text(f"SELECT pg_advisory_unlock({key})"))
-                        conn.commit()
+            conn = self._connect(self._writers)
+        with conn, postgres.lead(conn, role) as leading:
+            yield leading
 
     def close(self) -> None:
         """Finish what is queued and let go of the database."""
@@ -237,8 +217,8 @@ class Database:
             yield
         except (DBAPIError, sqlite3.DatabaseError) as error:
             said = str(getattr(error, "orig", error))
-            if not self._is_sqlite and _is_lost(error):
-                raise VizslaError(f"lost the connection to {self.name}; try again. It said: {said}") from None
+            if not self._is_sqlite and isinstance(error, DBAPIError) and postgres.is_lost(error):
+                raise Unreachable(f"lost the connection to {self.name}; try again. It said: {said}") from None
             if "disk is full" in said or "No space left" in said:
                 raise DiskFull(f"no space left for {self.name}. Free some space and try again.") from None
             if "readonly" in said or "unable to open" in said:
@@ -256,40 +236,6 @@ class Database:
                     f"{self.name} is damaged ({said}). What can be done says: vizsla doctor --project P."
                 ) from None
             raise
-
-
-class Lead:
-    """Whether a role is ours (`bool`), and whether it still is (`held`)."""
-
-    def __init__(self, got: bool, is_alive: Callable[[], bool] = lambda: True) -> None:
-        self._got = self._held = got
-        self._is_alive = is_alive
-
-    def __bool__(self) -> bool:
-        return self._got
-
-    def held(self) -> bool:
-        """Ask whether the role is still ours; once lost, it stays so. For the thread that leads."""
-        self._held = self._held and self._is_alive()
-        return self._held
-
-
-def _answers(conn: Connection) -> bool:
-    """Whether the very connection is alive."""
-    try:
-        conn.execute(text("SELECT 1"))
-        conn.commit()
-    except SQLAlchemyError:
-        return False
-    return True
-
-
-def _is_lost(error: Exception) -> bool:
-    """Whether it tells of a connection that was cut, or that could not be made."""
-    if not isinstance(error, OperationalError | InterfaceError):
-        return False
-    state = getattr(error.orig, "sqlstate", None)  # none where no server answered
-    return error.connection_invalidated or state is None or state.startswith(("08", "57P"))
 
 
 class _Job:
@@ -340,17 +286,3 @@ def _sqlite(url: URL, begin: str) -> Engine:
         connection.exec_driver_sql(begin)
 
     return engine
-
-
-def _commit_to_disk(connection: Any, _: object) -> None:
-    """Undo a server's `synchronous_commit = off`, under which a crash loses acknowledged labels."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('synchronous_commit', 'on', false) "
-            "WHERE current_setting('synchronous_commit') = 'off'"
-        )
-    connection.commit()
-
-
-def _not_ours(address: str) -> str:
-    return f"{address.split('@')[-1]!r} is no project. Give a folder, or postgresql://user@host/name."

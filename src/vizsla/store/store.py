@@ -24,7 +24,8 @@ from vizsla.store import (
     undo,
     versions,
 )
-from vizsla.store.database import Database, Lead, insert
+from vizsla.store.database import Database, insert
+from vizsla.store.lead import Lead
 from vizsla.store.records import (
     Annotator,
     Answer,
@@ -147,11 +148,11 @@ class Store:
 
     def set_hashes(self, hashes: Mapping[int, str]) -> None:
         """Note the SHA-256 of images, as their first decode finds it."""
-        self._db.write(lambda conn: catalogue.set_hashes(conn, hashes))
+        self._db.write(lambda conn: catalogue.set_hashes(conn, hashes), repeatable=True)
 
     def set_unreadable(self, image_id: int, problem: str) -> None:
         """Take an image that cannot be decoded out of the queue; it counts as flagged."""
-        self._db.write(lambda conn: catalogue.set_unreadable(conn, image_id, problem))
+        self._db.write(lambda conn: catalogue.set_unreadable(conn, image_id, problem), repeatable=True)
 
     # classes
 
@@ -168,12 +169,12 @@ class Store:
     def add_classes(self, names: Iterable[str]) -> tuple[ImageClass, ...]:
         """Add those that are not there yet; returns the named classes in order."""
         wanted, now = list(names), self._now()
-        return self._db.write(lambda conn: classes.add(conn, wanted, now))
+        return self._db.write(lambda conn: classes.add(conn, wanted, now), repeatable=True)
 
     def rename_class(self, name: str, to: str) -> ImageClass:
         """Give a class another name; its labels, id and key stay, and late labels may use the old name."""
         now = self._now()
-        return self._db.write(lambda conn: classes.rename(conn, name, to, now))
+        return self._db.write(lambda conn: classes.rename(conn, name, to, now), repeatable=True)
 
     def merge_class(self, name: str, into: str) -> ImageClass:
         """Count a class as another from now on; returns that other. Labels keep what was answered."""
@@ -213,7 +214,8 @@ class Store:
         """
         now = self._now()
         return self._db.write(
-            lambda conn: queue.claim(conn, annotator_id, n, now, now + self._lease, relabel=relabel)
+            lambda conn: queue.claim(conn, annotator_id, n, now, now + self._lease, relabel=relabel),
+            repeatable=True,
         )
 
     def upcoming(self, n: int, *, relabel: bool = False) -> list[Upcoming]:
@@ -229,7 +231,9 @@ class Store:
     def renew(self, annotator_id: int) -> int:
         """Prolong the annotator's leases, as every claim and answer does; returns how many there are."""
         now = self._now()
-        return self._db.write(lambda conn: queue.renew(conn, annotator_id, now, now + self._lease))
+        return self._db.write(
+            lambda conn: queue.renew(conn, annotator_id, now, now + self._lease), repeatable=True
+        )
 
     def release(
         self, annotator_id: int, keep: Collection[str] = (), *, idle_since: datetime | None = None
@@ -239,7 +243,7 @@ class Store:
         Args: keep: leases to hold on to. idle_since: only if the annotator has done nothing since then.
         """
         until = None if idle_since is None else idle_since + self._lease
-        return self._db.write(lambda conn: queue.release(conn, annotator_id, keep, until))
+        return self._db.write(lambda conn: queue.release(conn, annotator_id, keep, until), repeatable=True)
 
     # labels
 
@@ -251,14 +255,16 @@ class Store:
         """
         now = self._now()
         return self._db.write(
-            lambda conn: answers.give(conn, annotator_id, [answer], now, now + self._lease, None)
+            lambda conn: answers.give(conn, annotator_id, [answer], now, now + self._lease, None),
+            repeatable=True,
         )[0]
 
     def label_batch(self, annotator_id: int, batch: Sequence[Answer]) -> list[Saved]:
         """Append answers, all or none. One undo takes them all back."""
         now, mark = self._now(), uuid4()
         return self._db.write(
-            lambda conn: answers.give(conn, annotator_id, batch, now, now + self._lease, mark)
+            lambda conn: answers.give(conn, annotator_id, batch, now, now + self._lease, mark),
+            repeatable=True,
         )
 
     def import_labels(
@@ -279,12 +285,16 @@ class Store:
         images are shown first, and the others come as the ranking says.
         """
         now, own = self._now(), key or uuid4()
-        return self._db.write(lambda conn: undo.undo(conn, annotator_id, own, now, now + self._lease))
+        return self._db.write(
+            lambda conn: undo.undo(conn, annotator_id, own, now, now + self._lease), repeatable=True
+        )
 
     def redo(self, annotator_id: int, key: UUID | None = None) -> Change:
         """Give again what the annotator undid last, unless an answer came since."""
         now, own = self._now(), key or uuid4()
-        return self._db.write(lambda conn: undo.redo(conn, annotator_id, own, now, now + self._lease))
+        return self._db.write(
+            lambda conn: undo.redo(conn, annotator_id, own, now, now + self._lease), repeatable=True
+        )
 
     def labels(self, *, before: int | None = None, limit: int | None = None) -> list[Label]:
         """The label that stands for each image that is there, newest first.
@@ -418,11 +428,11 @@ class Store:
 
     def finish_model(self, version: int, metrics: Mapping[str, Any]) -> Model:
         """Note that a model is ready; what older ones consisted of is forgotten."""
-        return self._db.write(lambda conn: versions.finish(conn, version, metrics))
+        return self._db.write(lambda conn: versions.finish(conn, version, metrics), repeatable=True)
 
     def fail_model(self, version: int, error: str) -> Model:
         """Note why a model came to nothing."""
-        return self._db.write(lambda conn: versions.fail(conn, version, error))
+        return self._db.write(lambda conn: versions.fail(conn, version, error), repeatable=True)
 
     def models(self) -> tuple[Model, ...]:
         """All models, oldest first."""
@@ -448,12 +458,12 @@ class Store:
     def newcomer(self, base: str, token: str) -> Annotator:
         """Whose token it is, or a new annotator of a free name with it."""
         now = self._now()
-        return self._db.write(lambda conn: people.newcomer(conn, base, token, now))
+        return self._db.write(lambda conn: people.newcomer(conn, base, token, now), repeatable=True)
 
     def annotator(self, name: str) -> Annotator:
         """The annotator of that name, made if there is none."""
         now = self._now()
-        return self._db.write(lambda conn: people.ensure(conn, name, now))
+        return self._db.write(lambda conn: people.ensure(conn, name, now), repeatable=True)
 
     def annotators(self) -> tuple[Annotator, ...]:
         """Everyone who has labelled or may, in the order they came."""
@@ -463,11 +473,11 @@ class Store:
     def new_token(self, name: str) -> tuple[Annotator, str]:
         """Give an annotator, made if there is none, a new token; it is told only here."""
         now = self._now()
-        return self._db.write(lambda conn: people.set_token(conn, name, now))
+        return self._db.write(lambda conn: people.set_token(conn, name, now), repeatable=True)
 
     def revoke_token(self, name: str) -> None:
         """Make the annotator's token void; the labels stay."""
-        self._db.write(lambda conn: people.revoke(conn, name))
+        self._db.write(lambda conn: people.revoke(conn, name), repeatable=True)
 
     def who(self, token: str) -> Annotator | None:
         """Whose token it is; None for nobody's."""
@@ -489,5 +499,6 @@ class Store:
                 insert(conn, settings)
                 .values(key=key, value=value)
                 .on_conflict_do_update(index_elements=["key"], set_={"value": value})
-            )
+            ),
+            repeatable=True,
         )

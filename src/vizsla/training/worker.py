@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 from contextlib import suppress
 
+from vizsla.errors import Unreachable
 from vizsla.project import Project
 from vizsla.training.trainer import Trainer
+
+_log = logging.getLogger("vizsla")
 
 _IDLE_SECONDS = 0.25
 _QUEUE_SECONDS = 1.0  # between two looks whether the trainer before has left
 
 
 def work(project: Project, stop: threading.Event) -> None:
-    """Train for this project until told to stop; wait while another process does."""
+    """Train for this project until told to stop; wait while another process does, and while the database is away."""
     while not stop.is_set():
-        with project.store.lead("trainer") as leading:
-            if leading:
-                trainer = Trainer(project)
-                while leading.held() and not stop.is_set():
-                    if not trainer.step():
-                        stop.wait(_IDLE_SECONDS)
+        try:
+            _train_while_leading(project, stop)
+        except Unreachable as error:
+            _log.warning("%s", error)
         stop.wait(_QUEUE_SECONDS)
+
+
+def _train_while_leading(project: Project, stop: threading.Event) -> None:
+    with project.store.lead("trainer") as leading:
+        if leading:
+            trainer = Trainer(project)
+            while leading.held() and not stop.is_set():
+                if not trainer.step():
+                    stop.wait(_IDLE_SECONDS)
 
 
 def end_with_parent() -> None:

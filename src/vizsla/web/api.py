@@ -31,6 +31,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         404: "Nothing of that name or id",
         421: "The Host is not ours",
         422: "A value makes no sense",
+        503: "The database is away for a moment; ask again",
     }.items()
 }
 
@@ -347,19 +348,15 @@ def train(me: Me, project: ThisProject) -> wire.State:
 
 
 @router.get("/events", response_class=EventSourceResponse)
-async def events(request: Request, watch: ThisWatch, who: Visitor) -> AsyncIterator[ServerSentEvent]:
+async def events(
+    request: Request, store: ThisStore, watch: ThisWatch, who: Visitor
+) -> AsyncIterator[ServerSentEvent]:
     """What changes, as it changes."""
     yield ServerSentEvent(comment="hello", retry=1000)
-    await asyncio.to_thread(_renew, request)
+    if request.state.annotator:  # the stream begins, perhaps after another server lost it
+        await asyncio.to_thread(store.renew, request.state.annotator.id)
     async for news in watch.listen(request.state.token):
         yield ServerSentEvent(data=news.data, event=news.event)
-
-
-def _renew(request: Request) -> None:
-    """Prolong the leases of someone whose stream begins, perhaps after another server lost it."""
-    store: Store = request.app.state.project.store
-    if one := store.who(request.state.token):
-        store.renew(one.id)
 
 
 _FILES = sorted({"application/octet-stream"} | {kind.media_type for kind in interop.formats.values()})

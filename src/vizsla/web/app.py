@@ -14,11 +14,11 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from vizsla.errors import NoLabel, UnknownName, UnreadableImage, UserError, VizslaError
+from vizsla.errors import NoLabel, UnknownName, Unreachable, UnreadableImage, UserError, VizslaError
 from vizsla.project import Project
 from vizsla.web import state, wire
 from vizsla.web.api import router
-from vizsla.web.door import Door, Guard, is_token, set_cookie
+from vizsla.web.door import AGAIN, Door, Guard, is_token, set_cookie
 from vizsla.web.pictures import Gone, Pictures, Replaced
 from vizsla.web.watch import Watch
 
@@ -31,11 +31,13 @@ _STATUS: list[tuple[type[VizslaError], int]] = [
     (UnknownName, 404),
     (NoLabel, 422),
     (UserError, 422),
+    (Unreachable, 503),
 ]
 
 
 def create_app(project: Project, door: Door | None = None) -> FastAPI:
     """The page and the API of one project. The folder is scanned once the server runs."""
+    health = wire.Health(version=metadata.version("vizsla"))
     pictures = Pictures(project)
     watch = Watch(project, pictures, state.news)
 
@@ -61,9 +63,15 @@ def create_app(project: Project, door: Door | None = None) -> FastAPI:
     explain_errors(app)
 
     @app.get("/healthz")
-    def healthz() -> wire.Health:
-        """Whether the server lives."""
-        return wire.Health(version=metadata.version("vizsla"))
+    async def healthz() -> wire.Health:
+        """Whether the server lives; asks nothing of the database."""
+        return health
+
+    @app.get("/readyz", responses={503: {"model": wire.Problem, "description": "The database is away"}})
+    def readyz() -> wire.Health:
+        """Whether the server can serve: it reaches the database."""
+        project.store.pulse()
+        return health
 
     @app.get("/", include_in_schema=False)
     def page(token: str | None = None) -> Response:
@@ -93,7 +101,7 @@ class _Fresh(StaticFiles):
 
 async def _explain(_: Request, error: Exception) -> JSONResponse:
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-    return JSONResponse({"detail": wire.readable(str(error))}, status)
+    return JSONResponse({"detail": wire.readable(str(error))}, status, AGAIN if status == 503 else None)
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

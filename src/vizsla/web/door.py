@@ -22,6 +22,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vizsla.errors import Unreachable
 from vizsla.store import Annotator, Store
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -29,6 +30,10 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{20,100}")
 _YEAR = 365 * 24 * 3600
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _LARGEST_BODY = 8 * 2**20
+_FOR_MACHINES = ("/healthz", "/readyz", "/metrics")  # which keep no cookie
+
+AGAIN = {"Retry-After": "1"}
+"""With 503: the database is away, and most likely back soon."""
 
 NO_TOKEN = (
     "no annotator has this token. Ask for one (vizsla users add NAME) and open the page with /?token=TOKEN."
@@ -91,12 +96,13 @@ class Guard:
             return
         headers = Headers(scope=scope)
         token = token_of(headers, self.door)
-        refusal = self._refusal(scope, headers) or await self._stranger(scope["path"], token)
+        scope.setdefault("state", {})
+        refusal = self._refusal(scope, headers) or await self._stranger(scope, token)
         fresh = None
-        wants_cookie = self.door.cookie and scope["path"] != "/healthz"
+        wants_cookie = self.door.cookie and scope["path"] not in _FOR_MACHINES
         if token is None and not self.door.needs_token and wants_cookie:
             fresh = token = secrets.token_urlsafe(32)
-        scope.setdefault("state", {})["token"] = token
+        scope["state"]["token"] = token
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -109,12 +115,19 @@ class Guard:
 
         await (refusal or self.app)(scope, receive, guarded)
 
-    async def _stranger(self, path: str, token: str | None) -> JSONResponse | None:
-        """Off loopback nothing is read of who has no token."""
-        if not self.door.needs_token or not path.startswith(self.door.guarded):
+    async def _stranger(self, scope: Scope, token: str | None) -> JSONResponse | None:
+        """Note who asks, found once for each request; off loopback nothing is read of who has no token."""
+        scope["state"]["annotator"] = None
+        if not scope["path"].startswith((self.door.guarded, "/metrics")):
             return None
-        known = None if token is None else await asyncio.to_thread(self.store.who, token)
-        return None if known else _problem(401, NO_TOKEN, {"WWW-Authenticate": "Bearer"})
+        try:
+            known = None if token is None else await asyncio.to_thread(self.store.who, token)
+        except Unreachable as error:
+            return _problem(503, str(error), AGAIN)
+        scope["state"]["annotator"] = known
+        if known or not self.door.needs_token:
+            return None
+        return _problem(401, NO_TOKEN, {"WWW-Authenticate": "Bearer"})
 
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         host = headers.get("host", "")
@@ -164,26 +177,28 @@ def is_token(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
-def annotator(request: Request) -> Annotator:
+async def annotator(request: Request) -> Annotator:
     """Who asks; made on loopback if nobody has that token yet. Raises 401 elsewhere."""
+    if (one := _known(request)) is not None:
+        return one
     door: Door = request.app.state.door
     store: Store = request.app.state.project.store
-    token: str | None = request.state.token
-    if token is not None and (one := store.who(token)):
-        return one
-    if door.needs_token or request.headers.get("authorization"):
-        raise HTTPException(401, NO_TOKEN, {"WWW-Authenticate": "Bearer"})
-    assert token is not None  # the guard has made one
-    return store.newcomer(door.newcomer, token)
+    return await asyncio.to_thread(store.newcomer, door.newcomer, request.state.token)
 
 
-def visitor(request: Request) -> str:
+async def visitor(request: Request) -> str:
     """The name of who asks, without making an annotator of someone who only looks. Raises 401 off loopback."""
-    door: Door = request.app.state.door
-    if door.needs_token or request.headers.get("authorization"):
-        return annotator(request).name
-    one = request.app.state.project.store.who(request.state.token)
-    return one.name if one else door.newcomer
+    one = _known(request)
+    newcomer: str = request.app.state.door.newcomer
+    return one.name if one else newcomer
+
+
+def _known(request: Request) -> Annotator | None:
+    """Who the guard found; None for a newcomer on loopback. A token that nobody has is refused even there."""
+    one: Annotator | None = request.state.annotator
+    if one is None and request.headers.get("authorization"):
+        raise HTTPException(401, NO_TOKEN, {"WWW-Authenticate": "Bearer"})
+    return one
 
 
 Me = Annotated[Annotator, Depends(annotator)]

@@ -22,19 +22,12 @@ Kind = Literal["errors", "duplicates", "disagreements"]
 def project(project: Project, watch: Watch, who: str, *, read_only: bool) -> wire.ProjectOut:
     """The answer to `GET /api/project`."""
     now, settings = standing(project), project.settings
-    counts = now.counts
     return wire.ProjectOut(
         id=project.mark,
         name=wire.readable(project.name),
         version=metadata.version("vizsla"),
-        classes=classes(project.store, counts.classes),
-        counts=wire.Counts(
-            total=counts.total,
-            unlabelled=counts.unlabelled,
-            labelled=counts.labelled,
-            skipped=counts.skipped,
-            flagged=counts.flagged,
-        ),
+        classes=classes(project.store, now.counts.classes),
+        counts=_counts(now),
         model=_model(now),
         accuracy=wire.AccuracyOut(**vars(now.accuracy)) if now.accuracy else None,
         checks=wire.ChecksOut(done=now.checks, needed=monitor.CHECKS_TO_SHOW),
@@ -49,20 +42,47 @@ def project(project: Project, watch: Watch, who: str, *, read_only: bool) -> wir
     )
 
 
-def news(project: Project, watch: Watch, event: str) -> Any:
-    """What goes with an event."""
-    if event == "classes":
-        return {}
+def news(project: Project, watch: Watch, events: Sequence[str]) -> list[Any]:
+    """What goes with events of one moment. A page that has it need not ask how the project stands."""
     now = standing(project)
+    return [_news(project, watch, now, event) for event in events]
+
+
+def _news(project: Project, watch: Watch, now: Standing, event: str) -> Any:
     if event == "saved":
-        return {"saved": now.counts.labelled + now.counts.skipped + now.counts.flagged}
+        return saved(project, now).model_dump()
     if event == "model_swapped":
         model = _model(now)
         return model.model_dump() if model else {"version": 0, "labels": 0}
     if event == "advice":
         advice = _advice(now)
         return advice.model_dump() if advice else None
-    return training(project, watch, now).model_dump()
+    if event == "training":
+        return training(project, watch, now).model_dump()
+    return {}
+
+
+def saved(project: Project, now: Standing) -> wire.SavedNews:
+    """What answers change."""
+    counts = _counts(now)
+    return wire.SavedNews(
+        saved=counts.labelled + counts.skipped + counts.flagged,
+        counts=counts,
+        classes=classes(project.store, now.counts.classes),
+        advice=_advice(now),
+        suspects=project.store.suspects(),
+    )
+
+
+def _counts(now: Standing) -> wire.Counts:
+    counts = now.counts
+    return wire.Counts(
+        total=counts.total,
+        unlabelled=counts.unlabelled,
+        labelled=counts.labelled,
+        skipped=counts.skipped,
+        flagged=counts.flagged,
+    )
 
 
 def _model(now: Standing) -> wire.ModelOut | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -36,8 +36,8 @@ class Watch:
 
     project: Project
     pictures: Pictures
-    tell: Callable[[Project, Watch, str], Any]
-    """What goes with an event; found once, however many browsers listen."""
+    tell: Callable[[Project, Watch, Sequence[str]], Sequence[Any]]
+    """What goes with events; found once, however many browsers listen."""
     scanning: bool = False
     notice: str | None = None
     """What is wrong with the image folder."""
@@ -83,10 +83,11 @@ class Watch:
         while True:
             try:
                 now = await asyncio.to_thread(self._look), self.scanning, self.notice
-                for event in _changes(was, now) if self._listeners else []:
-                    news = News(event, await asyncio.to_thread(self.tell, self.project, self, event))
-                    for queue in self._listeners:
-                        queue.put_nowait(news)
+                if (events := _changes(was, now)) and self._listeners:
+                    told = await asyncio.to_thread(self.tell, self.project, self, events)
+                    for event, data in zip(events, told, strict=True):
+                        for queue in self._listeners:
+                            queue.put_nowait(News(event, data))
                 was = now
             except Exception as error:  # a database that restarts, say: the heart beats on
                 _log.warning("no news for now: %s", error)
@@ -138,6 +139,8 @@ def _changes(was: tuple[Pulse, bool, str | None] | None, now: tuple[Pulse, bool,
         found += ["model_swapped", "advice"]
     if _training(old, was) != _training(new, now):
         found.append("training")
+    if was[1:] != now[1:]:
+        found.append("project")
     return found
 
 

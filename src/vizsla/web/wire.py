@@ -130,6 +130,16 @@ class Advice(BaseModel):
     stop: bool
 
 
+class SavedNews(BaseModel):
+    """What the event `saved` tells."""
+
+    saved: int
+    counts: Counts
+    classes: list[ClassOut]
+    advice: Advice | None
+    suspects: int
+
+
 class ProjectOut(BaseModel):
     id: str
     """What no other project has, whatever their names."""

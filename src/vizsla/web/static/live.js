@@ -15,6 +15,8 @@ const FRESH_MS = 8000
 export function createLive(store, { onSwap, onOpen, signIn }) {
   let fetchedAt = -Infinity
   let planned = false
+  /** What was told while the project is being fetched, for that may be the newer word. @type {Partial<import('./api.js').Project>} */
+  let told = {}
 
   /** Saved labels may come by the dozen: the project is fetched once a second at most. */
   function refreshSoon() {
@@ -26,8 +28,9 @@ export function createLive(store, { onSwap, onOpen, signIn }) {
   async function refresh() {
     planned = false
     fetchedAt = performance.now()
+    told = {}
     try {
-      const project = await api.getProject()
+      const project = { ...(await api.getProject()), ...told }
       store.set({ project })
       return project
     } catch (error) {
@@ -50,15 +53,18 @@ export function createLive(store, { onSwap, onOpen, signIn }) {
       // The browser reconnects by itself after a cut, but gives up on an answer that is no stream.
       if (source.readyState === EventSource.CLOSED) setTimeout(open, REOPEN_MS)
     }
-    on('saved', ({ saved }) => (store.set({ saved }), refreshSoon()))
-    on('training', (training) => (change({ training }), refreshSoon()))
+    // What comes with these is all that they change: fifty people label at once, and their pages ask nothing.
+    on('saved', ({ saved, ...counted }) => (store.set({ saved }), change(counted)))
+    on('training', (training) => change({ training }))
     on('advice', (advice) => change({ advice }))
     on('classes', refreshSoon)
+    on('project', refreshSoon)
     on('model_swapped', swapped)
   }
 
   /** @param {Partial<import('./api.js').Project>} fields */
   function change(fields) {
+    Object.assign(told, fields)
     const { project } = store.get()
     if (project) store.set({ project: { ...project, ...fields } })
   }
