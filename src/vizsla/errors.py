@@ -1,7 +1,7 @@
 """Every exception Vizsla raises on purpose.
 
     VizslaError                    something of ours went wrong; exit code 1
-    ├── Unreachable                the database is away; the same call may succeed in a moment
+    ├── DatabaseAway               nothing answers where the database was; the same call may succeed in a moment
     └── UserError (ValueError)     the caller can mend it; exit code 2, one line, no traceback
         ├── NoImages               a folder is missing or holds nothing we can read
         ├── OneClass               an experiment needs at least two classes
@@ -27,7 +27,7 @@ class VizslaError(Exception):
     exit_code = 1
 
 
-class Unreachable(VizslaError): ...
+class DatabaseAway(VizslaError): ...
 
 
 class UserError(VizslaError, ValueError):

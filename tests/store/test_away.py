@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, text
 from tests.postgres import Postgres, run_sql
 
-from vizsla.errors import Unreachable
+from vizsla.errors import DatabaseAway
 from vizsla.store import Answer, Store, answers, postgres
 from vizsla.store.database import Database
 
@@ -52,7 +52,7 @@ class Labeller(threading.Thread):
         while True:
             try:
                 return call()
-            except Unreachable:
+            except DatabaseAway:
                 self.away += 1
                 time.sleep(0.2)
 
@@ -138,7 +138,7 @@ def test_a_database_that_stays_away_is_said_to_be_after_some_seconds(
     postgres_server.stop()
     try:
         began = time.monotonic()
-        with pytest.raises(Unreachable, match=r"lost the connection to postgresql.*; try again"):
+        with pytest.raises(DatabaseAway, match=r"lost the connection to postgresql.*; try again"):
             database.write(lambda conn: conn.execute(text("SELECT 1")), repeatable=True)
         assert 0.5 < time.monotonic() - began < 5
     finally:

@@ -24,7 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from vizsla.caching import explain_write_errors
-from vizsla.errors import BadOption, DiskFull, Unreachable, VizslaError
+from vizsla.errors import BadOption, DatabaseAway, DiskFull, VizslaError
 from vizsla.store import migrations, postgres
 from vizsla.store.lead import Lead
 
@@ -218,7 +218,9 @@ class Database:
         except (DBAPIError, sqlite3.DatabaseError) as error:
             said = str(getattr(error, "orig", error))
             if not self._is_sqlite and isinstance(error, DBAPIError) and postgres.is_lost(error):
-                raise Unreachable(f"lost the connection to {self.name}; try again. It said: {said}") from None
+                raise DatabaseAway(
+                    f"lost the connection to {self.name}; try again. It said: {said}"
+                ) from None
             if "disk is full" in said or "No space left" in said:
                 raise DiskFull(f"no space left for {self.name}. Free some space and try again.") from None
             if "readonly" in said or "unable to open" in said:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from vizsla import advice
-from vizsla.errors import Unreachable, VizslaError
+from vizsla.errors import DatabaseAway, VizslaError
 from vizsla.models.backbones import load_backbone
 from vizsla.models.bundle import Bundle
 from vizsla.models.embed import vector_store
@@ -73,7 +73,7 @@ class Trainer:
         """Do the next thing there is to do; false where there was nothing."""
         try:
             return self._step()
-        except (KeyboardInterrupt, SystemExit, Unreachable):
+        except (KeyboardInterrupt, SystemExit, DatabaseAway):
             raise  # where the database is away nothing can be said; a trainer begins anew when it is back
         except Exception as error:
             self._fail(error)

@@ -8,7 +8,7 @@ import sys
 import threading
 from contextlib import suppress
 
-from vizsla.errors import Unreachable
+from vizsla.errors import DatabaseAway
 from vizsla.project import Project
 from vizsla.training.trainer import Trainer
 
@@ -23,7 +23,7 @@ def work(project: Project, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             _train_while_leading(project, stop)
-        except Unreachable as error:
+        except DatabaseAway as error:
             _log.warning("%s", error)
         stop.wait(_QUEUE_SECONDS)
 

@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from vizsla.errors import NoLabel, UnknownName, Unreachable, UnreadableImage, UserError, VizslaError
+from vizsla.errors import DatabaseAway, NoLabel, UnknownName, UnreadableImage, UserError, VizslaError
 from vizsla.project import Project
 from vizsla.web import state, wire
 from vizsla.web.api import router
@@ -31,7 +31,7 @@ _STATUS: list[tuple[type[VizslaError], int]] = [
     (UnknownName, 404),
     (NoLabel, 422),
     (UserError, 422),
-    (Unreachable, 503),
+    (DatabaseAway, 503),
 ]
 
 

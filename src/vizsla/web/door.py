@@ -22,7 +22,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vizsla.errors import Unreachable
+from vizsla.errors import DatabaseAway
 from vizsla.store import Annotator, Store
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -122,7 +122,7 @@ class Guard:
             return None
         try:
             known = None if token is None else await asyncio.to_thread(self.store.who, token)
-        except Unreachable as error:
+        except DatabaseAway as error:
             return _problem(503, str(error), AGAIN)
         scope["state"]["annotator"] = known
         if known or not self.door.needs_token:
