@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -197,9 +197,9 @@ class Database:
 
     @contextmanager
     def _lead_by_session(self, role: str) -> Iterator[Lead]:
-        with self._explain():
-            conn = self._connect(self._writers)
-        with conn, postgres.lead(conn, role) as leading:
+        with ExitStack() as stack:
+            with self._explain():
+                leading = stack.enter_context(postgres.lead(self._writers, role))
             yield leading
 
     def close(self) -> None:

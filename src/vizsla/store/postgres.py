@@ -136,19 +136,34 @@ def keep_others_out(conn: Connection) -> None:
 
 
 @contextmanager
-def lead(conn: Connection, role: str) -> Iterator[Lead]:
-    """Try to get the role; it is ours as long as this connection lives."""
+def lead(engine: Engine, role: str) -> Iterator[Lead]:
+    """Try to get the role; it is ours as long as one connection lives."""
     key = int.from_bytes(hashlib.blake2b(role.encode(), digest_size=7).digest())
-    got = bool(conn.execute(text(f"SELECT pg_try_advisory_lock({key})")).scalar())
-    conn.commit()
-    leading = Lead(got, partial(_answers, conn))
-    try:
-        yield leading
-    finally:
-        if leading.held():
-            with suppress(SQLAlchemyError):  # the server is gone, and the lock with it
-                conn.execute(text(f"SELECT pg_advisory_unlock({key})"))
-                conn.commit()
+    conn, got = _lock(engine, key)
+    with conn:
+        leading = Lead(got, partial(_answers, conn))
+        try:
+            yield leading
+        finally:
+            if leading.held():
+                with suppress(SQLAlchemyError):  # the server is gone, and the lock with it
+                    conn.execute(text(f"SELECT pg_advisory_unlock({key})"))
+                    conn.commit()
+
+
+def _lock(engine: Engine, key: int) -> tuple[Connection, bool]:
+    """A connection, and whether it has got the lock; one that turns out to be dead is replaced."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        conn = connect(engine)
+        try:
+            got = bool(conn.execute(text(f"SELECT pg_try_advisory_lock({key})")).scalar())
+            conn.commit()
+            return conn, got
+        except DBAPIError as error:
+            conn.close()
+            if not is_lost(error) or time.monotonic() > end:
+                raise
 
 
 def _answers(conn: Connection) -> bool:
