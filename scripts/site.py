@@ -22,7 +22,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 LINK = re.compile(r"(\[[^\]]*\]|\[!\[[^\]]*\]\([^)]*\)\])\(([^)\s#]+)(#[^)\s]*)?\)")
-WIDTH = 90
+WIDTH = 86
 """Columns of a help text."""
 
 

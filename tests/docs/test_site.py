@@ -94,7 +94,7 @@ def test_a_browser_asks_nobody_else_finds_pages_by_search_and_nothing_is_wider_t
 def test_the_reference_of_the_commands_is_their_help(
     site: Path, vizsla_here: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("COLUMNS", "92")  # click leaves two of them free
+    monkeypatch.setenv("COLUMNS", "88")  # click leaves two of them free
     shown = text_of(site / "cli.html")
     for name in cli.commands:
         assert vizsla_here(name, "--help").stdout.strip() in shown, name
