@@ -13,6 +13,7 @@ from vizsla.cli import completing, documents
 from vizsla.cli.base import cli, head_option, steps
 from vizsla.cli.documents import json_option
 from vizsla.cli.projects import project_option, the_project
+from vizsla.errors import BadOption
 
 if TYPE_CHECKING:
     from vizsla.interop import Format
@@ -56,7 +57,9 @@ def import_(format: str, path: Path, project: str | None, images: Path | None, a
     from vizsla import interop
     from vizsla.project import Project
 
-    interop.importers[format]  # before a project is made
+    interop.importers[format]  # this and the path before a project is made
+    if not path.exists():
+        raise BadOption(f"there is no {path} to import. Check the path.")
     opened = the_project(project) if images is None else Project.open(project, images)
     with opened, steps() as step:
         opened.scan()
@@ -101,6 +104,10 @@ def export(
 
     with the_project(project) as opened, steps() as step:
         if format in completing.MODELS:
+            if form or labels_only:
+                raise BadOption(
+                    f"{format} is a model: it has no forms and no images. Leave out --form and --labels-only."
+                )
             from vizsla.handover import hand_over
 
             missing: tuple[str, ...] = ()
