@@ -18,6 +18,8 @@ from sqlalchemy import create_engine
 from vizsla.doctor.finding import Finding
 from vizsla.doctor.machine import memory_limits
 from vizsla.doctor.speed import images_per_second
+from vizsla.models.backbones import load_backbone
+from vizsla.models.runtime import Exported
 from vizsla.project import Project
 from vizsla.store import Answer, Store, migrations
 from vizsla.testing import TOY_BACKBONE
@@ -135,6 +137,22 @@ def test_what_cannot_be_looked_at_is_a_problem_and_keeps_nothing_else_from_being
     assert found["features"].state == "problem"
     assert "JSONDecodeError" in found["features"].text
     assert found["database"].state == "ok"
+
+
+def test_an_exported_network_that_is_damaged_is_named(tmp_path, monkeypatch, vizsla_here):
+    monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path / "cache"))
+    exported = Exported(load_backbone()).file
+    exported.parent.mkdir(parents=True)
+    exported.write_bytes(b"no network")
+    done = vizsla_here("doctor", "--json")
+    [speed] = [one for one in json.loads(done.stdout)["findings"] if one["topic"] == "speed"]
+    assert (done.returncode, speed["state"]) == (1, "problem")
+    assert str(exported) in speed["text"]
+    exported.unlink()
+    done = vizsla_here("doctor", "--json")
+    [speed] = [one for one in json.loads(done.stdout)["findings"] if one["topic"] == "speed"]
+    assert (done.returncode, speed["state"], speed["facts"]["exported"]) == (0, "ok", False)
+    assert speed["facts"]["images_per_second"] > 0.1
 
 
 # --- the database

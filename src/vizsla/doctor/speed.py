@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from vizsla.doctor.finding import Finding, ok, warning
+from vizsla.doctor.finding import Finding, ok, problem, warning
 
 if TYPE_CHECKING:
     from vizsla.models.runtime import Runtime
@@ -18,7 +18,16 @@ def speed(seconds: float) -> Iterator[Finding]:
     from vizsla.models.runtime import Exported, TorchRuntime, best_runtime
 
     network = load_backbone()
-    runtime, exported = best_runtime(network), Exported(network)
+    exported = Exported(network)
+    try:
+        runtime = best_runtime(network)
+    except Exception as error:  # ONNX Runtime has many of its own
+        if not exported.is_there:
+            raise
+        said = " ".join(str(error).split())[:200]
+        mend = "Delete that file: the network is exported again when it next pays."
+        yield problem("speed", f"{exported.file} cannot be loaded: {said}", mend, exported=True)
+        return
     rate = images_per_second(runtime, network.transform.size, seconds)
     on_processor = isinstance(runtime, TorchRuntime) and runtime.device.type == "cpu"
     facts = {

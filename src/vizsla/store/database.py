@@ -235,7 +235,7 @@ class Database:
                 raise BadOption(f"{self.name} is no Vizsla project. Choose another folder.") from None
             if "malformed" in said:
                 raise VizslaError(
-                    f"{self.name} is damaged ({said}). What can be done says: vizsla doctor --project P."
+                    f"{self.name} is damaged ({said}). To see what can be done: vizsla doctor --project P."
                 ) from None
             raise
 
