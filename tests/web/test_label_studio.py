@@ -102,7 +102,7 @@ def quiet(client: TestClient) -> bool:
 
 
 @pytest.fixture
-def attach(project: Project) -> Iterator[Callable[..., TestClient]]:
+def attach(project: Project, wait_until: Callable[..., None]) -> Iterator[Callable[..., TestClient]]:
     """Backends of the project, each in this process."""
     opened: list[TestClient] = []
 
@@ -112,6 +112,7 @@ def attach(project: Project) -> Iterator[Callable[..., TestClient]]:
         )
         client.__enter__()
         opened.append(client)
+        wait_until(lambda: quiet(client))  # it has looked at the folder
         return client
 
     yield make
@@ -237,6 +238,20 @@ def test_a_change_of_mind_counts_a_repetition_does_not_and_a_deletion_takes_back
     assert [label.status for label in project.store.history()][:2] == ["undone", "undone"]
 
 
+def test_an_annotation_under_an_interface_that_nobody_knows_is_not_acknowledged(studio):
+    project = {"id": 1, "created_at": PROJECT["created_at"]}
+    body = {"action": "ANNOTATION_CREATED", "project": project, "annotation": answer("red", id=1, task=1)}
+    reply = studio.client.post("/webhook", json=body)
+    assert reply.status_code == 422 and "not known yet" in reply.json()["detail"]
+
+
+def test_twelve_thousand_tasks_may_come_in_one_body(project, studio):
+    tasks = [studio.task(n % 60) | {"id": n, "meta": {"note": "x" * 700}} for n in range(12_000)]
+    assert len(json.dumps(tasks)) > 8 * 2**20
+    found = studio.predict(tasks)
+    assert len(found) == 12_000 and len(project.store.tasks(UID, range(12_000))) == 12_000
+
+
 def test_many_at_once_a_skip_and_an_answer_that_was_emptied(project, studio):
     studio.predict(studio.tasks())
     several = [
@@ -343,10 +358,12 @@ def test_an_image_that_is_not_here_is_fetched_joins_the_pool_and_takes_its_label
     assert fetched.sha256 is not None  # the trainer has read it
 
 
+@pytest.mark.parametrize("read_before", [False, True])
 def test_an_image_that_lies_here_under_another_name_is_known_by_its_content(
-    project, studio, websites, wait_until
+    read_before, project, studio, websites, wait_until
 ):
-    settle(project)  # which notes the contents
+    if read_before:
+        settle(project)  # which notes the contents
     site = websites()
     site.pages["/data/upload/1/0a0b0c0d-holiday.png"] = project.source.read(studio.names[8])
     with_tasks(site, [{"id": 99, "data": {"image": "/data/upload/1/0a0b0c0d-holiday.png"}}])
@@ -354,6 +371,24 @@ def test_an_image_that_lies_here_under_another_name_is_known_by_its_content(
     wait_until(lambda: project.store.tasks(UID, [99]))
     assert project.store.image(project.store.tasks(UID, [99])[99].image_id).path == studio.names[8]
     assert len(project.store.images()) == 60
+
+
+def test_what_lies_in_the_folder_is_not_fetched_however_early_label_studio_calls(
+    tmp_path, photos, websites, wait_until
+):
+    site = websites()
+    names = sorted(photo.name for photo in photos.iterdir())
+    with_tasks(
+        site,
+        [{"id": n, "data": {"image": f"/data/upload/1/1a2b3c4d-{name}"}} for n, name in enumerate(names)],
+    )
+    with Project.open(tmp_path / "fresh", photos) as project:
+        with TestClient(create_backend(project), base_url="http://localhost:9090") as client:
+            Studio(project, client).setup(site.address)
+            wait_until(lambda: len(project.store.tasks(UID, range(60))) == 60)
+            wait_until(lambda: quiet(client))
+        assert [path for path, _ in site.asked if path.startswith("/data/")] == []
+        assert len(project.store.images()) == 60
 
 
 def test_nothing_is_fetched_from_another_host_nor_what_is_no_picture_or_too_large(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from vizsla.interop.label_studio_ml import control_of, prediction
 from vizsla.project import Project
 from vizsla.testing import toy_images
 
@@ -25,6 +27,13 @@ TOKEN = "0123456789abcdef0123456789abcdef01234567"
 CONFIG = """<View><Image name="photo" value="$image"/><Choices name="colour" toName="photo" choice="single">
 <Choice value="blue"/><Choice value="green"/><Choice value="red"/></Choices></View>"""
 TITLE = "Vizsla"
+SDK = """
+import json, sys
+from label_studio_sdk.label_interface import LabelInterface
+given = json.load(sys.stdin)
+interface = LabelInterface(given["config"])
+print(json.dumps([interface.validate_prediction(one, return_errors=True) for one in given["predictions"]]))
+"""
 
 
 class LabelStudio:
@@ -141,6 +150,21 @@ def studio(tmp_path: Path) -> Iterator[LabelStudio]:
         yield running
     finally:
         running.stop()
+
+
+def test_its_own_sdk_finds_our_predictions_in_keeping_with_the_interface() -> None:
+    config = CONFIG.replace('"green"', '"green" alias="verde"')
+    control = control_of(config)
+    likely = [("no such class", 0.5), ("verde", 0.3), ("blue", 0.2)]
+    ours = [prediction(control, suggestion, 0.25, "vizsla-3", "vizsla-7") for suggestion in (likely, None)]
+    wrong = json.loads(json.dumps(ours[0]).replace("verde", "green"))
+    given = json.dumps({"config": config, "predictions": [*ours, wrong]})
+    checked = subprocess.run(
+        [HOME / "bin" / "python", "-c", SDK], input=given, capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stderr
+    first, second, third = json.loads(checked.stdout)
+    assert (first, second) == ([], []) and "Invalid value" in third[0]
 
 
 def test_labels_given_in_label_studio_train_our_model_and_its_predictions_appear_there(

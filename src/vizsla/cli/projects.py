@@ -251,10 +251,12 @@ def _serve_label_studio(project: Project, door: Door, options: dict[str, Any]) -
     listener = bind(door.host, PORT if options["port"] is None else options["port"])
 
     def ready() -> None:
-        click.echo(f"{project.images} · answers go to {project.store.name}")
+        click.echo(f"{project.source.address} · answers go to {project.store.name}")
         click.echo(f"In Label Studio, connect the model {address_of(listener, door.host)} · Ctrl-C ends.")
         if door.needs_token:
-            click.echo("It needs a token: vizsla users add label-studio; the token is the password.")
+            click.echo(
+                "It needs a token in its address, http://vizsla:TOKEN@…: vizsla users add label-studio"
+            )
 
     serve(project, door, listener, trainer=not options["no_trainer"], on_ready=ready, make=create_backend)
 

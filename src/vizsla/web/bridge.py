@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from vizsla.errors import BadOption
+from vizsla.errors import BadOption, NoImages
 from vizsla.interop import label_studio_ml as wire
 from vizsla.interop.label_studio_host import Host
 from vizsla.interop.label_studio_ml import Control, Event, Origin, Said
@@ -27,7 +27,7 @@ from vizsla.web.tasks import Task, Tasks
 
 _log = logging.getLogger("vizsla")
 
-_CAUGHT_UP_SECONDS = 60.0  # Label Studio can be told to ask for a training with every annotation
+_OFTEN_SECONDS = 60.0  # between two looks at everything: it may ask for a training with every annotation
 
 
 class Bridge:
@@ -40,7 +40,9 @@ class Bridge:
         self._controls: dict[str, Control] = {}
         self._hosts: dict[str, Host] = {}
         self._caught_up: dict[str, float] = {}
+        self._scanned = -math.inf
         self._errands = Errands("Label Studio")
+        self._later(self._scan)  # before all else, or images would be fetched that lie in the folder
 
     def close(self) -> None:
         self._errands.close()
@@ -120,6 +122,7 @@ class Bridge:
         """Have a model trained on all that Label Studio knows, and on tasks that it sends along."""
         if config:
             self._know(origin, config)
+        self._later(self._scan)
         self._later(self._take_tasks, origin, tasks)
         self._later(self._catch_up, origin)
         self._later(self.project.ask_for_training)
@@ -127,11 +130,10 @@ class Bridge:
     def _take(self, event: Event, *, anyhow: bool = False) -> bool:
         """Write what annotations say. False, and nothing is written, where an image is not here yet.
 
-        Args: anyhow: write the others then.
+        Args:   anyhow: write the others then.
+        Raises: BadOption where nothing is known of the interface.
         """
-        origin, control = event.origin, self._controls.get(event.origin.mark)
-        if control is None:
-            return False
+        origin, control = event.origin, self._known(event.origin)
         self.tasks.match(origin, control, event.tasks)
         known = self.store.tasks(origin.mark, _numbers(one.get("task") for one in event.annotations))
         here = [one for one in event.annotations if wire.number_of(one.get("task")) in known]
@@ -183,10 +185,21 @@ class Bridge:
         if control := self._controls.get(origin.mark):
             self.tasks.meet(origin, control, self._hosts.get(origin.mark), tasks)
 
+    def _scan(self) -> None:
+        """Look at the folder, which may be empty where Label Studio has the images."""
+        if time.monotonic() < self._scanned + _OFTEN_SECONDS:
+            return
+        self._scanned = time.monotonic()
+        try:
+            self.project.scan()
+        except NoImages:
+            if self.store.images(limit=1):
+                raise
+
     def _catch_up(self, origin: Origin) -> None:
-        """Take in all tasks that Label Studio has; not again and again. Raises Unreachable."""
+        """Take in all tasks that Label Studio has. Raises Unreachable."""
         host, last = self._hosts.get(origin.mark), self._caught_up.get(origin.mark, -math.inf)
-        if host is None or time.monotonic() < last + _CAUGHT_UP_SECONDS:
+        if host is None or time.monotonic() < last + _OFTEN_SECONDS:
             return
         for page in host.tasks(origin.project):
             if self._errands.closed:

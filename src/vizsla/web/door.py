@@ -29,7 +29,6 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{20,100}")
 _YEAR = 365 * 24 * 3600
 _SAFE = ("GET", "HEAD", "OPTIONS")
-_LARGEST_BODY = 8 * 2**20
 _FOR_MACHINES = ("/healthz", "/readyz", "/metrics")  # which keep no cookie
 
 AGAIN = {"Retry-After": "1"}
@@ -64,6 +63,8 @@ class Door:
     """What an annotator without a name is called."""
     guarded: str = "/api/"
     """Begin of the paths that nobody reads without a token, off loopback."""
+    largest_body: int = 8 * 2**20
+    """Bytes that a request may bring."""
 
     @property
     def needs_token(self) -> bool:
@@ -141,10 +142,9 @@ class Guard:
                 return _problem(403, f"a page of {origin} may not write here.")
             if self.door.read_only:
                 return _problem(403, "this server only shows: it was started with --read-only.")
-        if int_of(headers.get("content-length")) > _LARGEST_BODY:
-            return _problem(
-                413, f"a body of more than {_LARGEST_BODY:,} bytes is too large. Send it in parts."
-            )
+        most = self.door.largest_body
+        if int_of(headers.get("content-length")) > most:
+            return _problem(413, f"a body of more than {most:,} bytes is too large. Send it in parts.")
         return None
 
 

@@ -16,15 +16,14 @@ from pydantic import BaseModel, Field
 from vizsla.errors import UserError
 from vizsla.interop import label_studio_ml as wire
 from vizsla.project import Project
-from vizsla.web import state
 from vizsla.web.app import explain_errors
 from vizsla.web.bridge import Bridge
 from vizsla.web.door import Door, Guard
-from vizsla.web.pictures import Pictures
-from vizsla.web.watch import Watch
 
 PORT = 9090
 """Where Label Studio's own documentation has such a backend listen."""
+
+_LARGEST_BODY = 256 * 2**20  # tasks that were imported or selected together come in one body: a kilobyte each
 
 _log = logging.getLogger("vizsla")
 
@@ -33,11 +32,10 @@ router = APIRouter()
 
 def create_backend(project: Project, door: Door | None = None) -> FastAPI:
     """The backend of one project. The folder is scanned once the server runs."""
-    door = replace(door or Door(), guarded="/", cookie="")
+    door = replace(door or Door(), guarded="/", cookie="", largest_body=_LARGEST_BODY)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        Watch(project, Pictures(project), state.news).rescan()
         app.state.bridge = Bridge(project)
         yield
         app.state.bridge.close()

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -38,28 +38,45 @@ class Tasks:
         self.project = project
         self.store = project.store
         self._catalogue: tuple[object, Catalogue] | None = None
-        self._failed: dict[str, float] = {}
+        self._failed: dict[tuple[Host | None, str], float] = {}
 
     def match(self, origin: Origin, control: Control, tasks: Sequence[Task]) -> list[int | None]:
         """The image id of each task; None where the project has no such image."""
         numbers = [wire.number_of(task) for task in tasks]
         known = self.store.tasks(origin.mark, {number for number in numbers if number is not None})
         found = [
-            known[number].image_id if number in known else self._find(wire.image_row(task, control))
-            for number, task in zip(numbers, tasks, strict=True)
+            None if number is None or number not in known else known[number].image_id for number in numbers
         ]
+        if None in found:
+            catalogue = self._known()
+            for place, task in enumerate(tasks):
+                if found[place] is None:
+                    found[place] = _found(catalogue, wire.image_row(task, control))
         pairs = zip(numbers, found, strict=True)
         fresh = {n: image for n, image in pairs if n is not None and n not in known and image is not None}
         if fresh:
             self.store.link_tasks(origin.mark, fresh)
         return found
 
-    def _find(self, row: Row) -> int | None:
+    def _known(self) -> Catalogue:
+        """The images as the last scan left them."""
         edition = self.store.setting(CATALOGUE)
         if self._catalogue is None or self._catalogue[0] != edition:
             self._catalogue = edition, Catalogue(self.store)
-        image = self._catalogue[1].find(row)
-        return image if isinstance(image, int) else None
+        return self._catalogue[1]
+
+    def _same(self, content: bytes, digest: str) -> int | None:
+        """An image of this content. Those that the trainer has not read yet are read, where they are as large."""
+        alike = [image for image in self._known().images.values() if image.size == len(content)]
+        hashes = self.store.hashes(image.id for image in alike)
+        return next(
+            (
+                image.id
+                for image in alike
+                if (hashes.get(image.id) or self.project.digest(image.path or "")) == digest
+            ),
+            None,
+        )
 
     def meet(self, origin: Origin, control: Control, host: Host | None, tasks: Sequence[Task]) -> None:
         """Have the images of these tasks in the project, fetched where need be. What fails is logged."""
@@ -83,12 +100,12 @@ class Tasks:
         fetched: dict[int, str] = {}
         for task in tasks:
             number, uri = wire.number_of(task), wire.address_of(task, control)
-            if number is None or uri is None or time.monotonic() < self._failed.get(uri, 0):
+            if number is None or uri is None or time.monotonic() < self._failed.get((host, uri), 0):
                 continue
             try:
                 found = self._file(host, uri)
             except VizslaError as error:
-                self._failed[uri] = time.monotonic() + _AGAIN_SECONDS
+                self._failed[host, uri] = time.monotonic() + _AGAIN_SECONDS
                 failures.append(f"task {number}: {error}")
                 continue
             if isinstance(found, int):
@@ -96,9 +113,16 @@ class Tasks:
             else:
                 fetched[number] = found
         if fetched:
-            id_of = self.project.adopt(dict.fromkeys(fetched.values()))
+            id_of = self._adopt(dict.fromkeys(fetched.values()))
             here |= {number: id_of[name] for number, name in fetched.items() if name in id_of}
         self.store.link_tasks(origin.mark, here)
+
+    def _adopt(self, names: Iterable[str]) -> dict[str, int]:
+        """Have the images in the project. They are found by their tasks, so nothing is gathered anew for them."""
+        catalogue = self._known()
+        id_of = self.project.adopt(names)
+        self._catalogue = self.store.setting(CATALOGUE), catalogue
+        return id_of
 
     def _file(self, host: Host | None, uri: str) -> int | str:
         """Id of an image of the same content, or the name of a new file with it. Raises VizslaError."""
@@ -107,9 +131,14 @@ class Tasks:
         content = host.get(uri)
         suffix = suffix_of(content, pixels=MOST_PIXELS)
         digest = hashlib.sha256(content).hexdigest()
-        if (image := self._find(Row("", sha256=digest))) is not None:
+        if (image := self._same(content, digest)) is not None:
             return image
         return self.project.source.keep(file_name(uri, digest, suffix), content)
+
+
+def _found(catalogue: Catalogue, row: Row) -> int | None:
+    image = catalogue.find(row)
+    return image if isinstance(image, int) else None
 
 
 def file_name(uri: str, digest: str, suffix: str) -> str:
