@@ -44,6 +44,7 @@ RUN_ELSEWHERE = {
     r"scripts/(test|campaign).*": "the tests themselves, and what takes hours",
     r"vizsla demo$": "two minutes: tests/test_cli.py",
     r"docker .*": "there is no Docker where tests run",
+    r"(SSRF_PROTECTION_ENABLED|curl)\b.*": "Label Studio itself: tests/web/test_label_studio_real.py",
     r".* \| jq .*": "jq is the reader's: tests/test_cli_json.py has the command",
     r".*vizsla completion .*": "writes into a shell's own files: tests/test_cli_completion.py",
 }
