@@ -37,6 +37,9 @@ REQUEST = "train_request"
 ANSWERED = "train_answered"
 """The setting that repeats the request that was seen to last."""
 
+IMAGES = "images"
+"""The setting that says where the images lie."""
+
 _MARK = "mark"
 _CHUNK = 500  # labels written at once
 _SCANNED = 5000  # images between two announcements
@@ -280,9 +283,14 @@ def _home(store: Store, address: str, source: Source) -> Path:
     return Path(address) if "://" not in address else default_home(source) / _mark(store)
 
 
+def images_as_kept(source: Source, address: str) -> dict[str, str]:
+    """The setting by which a project at that address finds its images again."""
+    return {IMAGES: _to_home(source, None if "://" in address else Path(address).resolve())}
+
+
 def _settle_images(store: Store, address: str, source: Source | None) -> Source:
     """The source, remembered; a path relative to the project, so that both may move together."""
-    kept: str | None = store.setting("images")
+    kept: str | None = store.setting(IMAGES)
     home = None if "://" in address else Path(address).resolve()
     before = None if kept is None else source_of(_from_home(kept, home))
     if source is None:
@@ -303,7 +311,7 @@ def _settle_images(store: Store, address: str, source: Source | None) -> Source:
     if kept is None or (
         kept != new and home is not None
     ):  # others may mount a shared project's images elsewhere
-        store.set_setting("images", new)
+        store.set_setting(IMAGES, new)
     return _absolute(source)
 
 

@@ -6,6 +6,7 @@ projects.py     label, serve, worker, status, query: a project of a person's own
 training.py     train
 models.py       predict: a trained model on other images
 labels.py       import, export, users
+moving.py       move
 installation.py doctor, completion
 documents.py    what --json prints
 completing.py   what a shell offers at the Tab key
@@ -14,10 +15,10 @@ help.py         sections, and examples of each command
 
 from __future__ import annotations
 
-from vizsla.cli import experiments, installation, labels, models, projects, training
+from vizsla.cli import experiments, installation, labels, models, moving, projects, training
 from vizsla.cli.base import cli, main
 from vizsla.cli.help import describe
 
 describe(cli)
 
-__all__ = ["cli", "experiments", "installation", "labels", "main", "models", "projects", "training"]
+__all__ = ["cli", "experiments", "installation", "labels", "main", "models", "moving", "projects", "training"]

@@ -59,6 +59,11 @@ SECTIONS: dict[str, dict[str, tuple[str, ...]]] = {
             "Train for a page that is served elsewhere.",
             "vizsla worker --project postgresql://me@db/pets --images photos",
         ),
+        "move": (
+            "Move a project into another database.",
+            "vizsla move --project photos/.vizsla --to postgresql://me@db/pets",
+            "vizsla move --project postgresql://me@db/pets --to backup",
+        ),
         "users": ("Who may label.",),
         "users add": ("Make a token for someone.", "vizsla users add ada --project photos/.vizsla"),
         "users revoke": ("Make someone's token void.", "vizsla users revoke ada --project photos/.vizsla"),

@@ -15,6 +15,7 @@ undo.py       taking labels back
 overview.py   what changed; images by predicted class, cluster or status
 versions.py   models
 people.py     annotators and tokens
+moving.py     all of it into another database
 schema.py     the tables; migrations/ brings a database to them
 """
 

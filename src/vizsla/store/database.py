@@ -118,6 +118,16 @@ class Database:
         with self._explain(), self._connect(self._readers) as conn:
             yield conn
 
+    @contextmanager
+    def moment(self) -> Iterator[Connection]:
+        """A connection that sees one moment of the database, however long it reads."""
+        if self._is_sqlite:
+            with self.read() as conn:
+                yield conn
+            return
+        with self._explain(), self._connect(self._writers) as conn:
+            yield conn.execution_options(isolation_level="REPEATABLE READ")
+
     def _connect(self, engine: Engine) -> Connection:
         return engine.connect() if self._is_sqlite else postgres.connect(engine)
 

@@ -18,6 +18,7 @@ from vizsla.store import (
     classes,
     foreign,
     imports,
+    moving,
     overview,
     people,
     queue,
@@ -113,6 +114,21 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def take_over(
+        self,
+        other: Store,
+        changed: Mapping[str, Any],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, int]:
+        """Copy all that another store remembers into this empty one, or nothing; returns rows by table.
+
+        Args:
+            changed: settings that are others here.
+            progress: called with (done, total) rows, perhaps from another thread.
+        Raises: BadOption where this store is not empty, or where someone works on the other.
+        """
+        return moving.copy(other._db, self._db, changed, progress)
 
     # images
 
