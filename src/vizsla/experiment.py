@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from filelock import FileLock, Timeout
 from vizsla.arena import Arena, classes_of, draw
 from vizsla.caching import explain_write_errors, write_atomically
 from vizsla.curves import RULER, Comparison, LearningCurve
+from vizsla.dashboards import Curve, Dashboard, checked, dashboard
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption
 from vizsla.learner import check_budget
@@ -41,6 +43,7 @@ def compare(
     out: str | Path | None = None,
     progress: Progress | None = None,
     on_round: OnRound | None = None,
+    log: Sequence[str] = (),
     **plan: Any,
 ) -> Comparison:
     """Learning curves of query strategies on images whose classes are known from their folders.
@@ -56,12 +59,15 @@ def compare(
              out: folder for curves.json, summary.csv, curves.png, report.html and the finished runs; calling
              again with the same settings goes on where it stopped. None writes nothing.
              progress: called with (images embedded, images). on_round: called with (labels, labels in all, text).
+             log: dashboards to show each curve on as it grows, such as `tensorboard:DIR`; see `vizsla.dashboards`.
              plan: fields of `Plan`: initial, batch, budget, random_budget, pool_size, backbone, image_size, precision,
              head, fine_tune, stop_training, epochs, noise, long_tail, outliers, duplicates.
     Raises:  UserError with the mend.
     """
     settings = Plan(**plan)
     names = _strategy_names(strategies)
+    events = Path(out or ".") / "tensorboard"
+    dashboards = [dashboard(spec, events) for spec in checked(log)]
     if seeds < 1:
         raise BadOption(f"--seeds must be at least 1, not {seeds}.")
     if random_runs < 1:
@@ -71,10 +77,12 @@ def compare(
     backbone = load_backbone(settings.backbone, image_size=settings.image_size, precision=settings.precision)
     arena = Arena(settings, pool, held_out, backbone, progress)
     check_budget(settings.budget, min(arena.pool_size(seed) for seed in range(seeds)))
-    shelf = Shelf(Path(out) if out is not None else None, arena.fingerprint)
+    fingerprint = arena.fingerprint
+    shelf = Shelf(Path(out) if out is not None else None, fingerprint)
     repeated = [*((RULER, run) for run in range(random_runs)), *((name, 0) for name in names[1:])]
     with shelf.locked():
-        curves = list(_run_all(arena, shelf, repeated, seeds, on_round))
+        named = partial(_curve, dashboards, _title(data), fingerprint)
+        curves = list(_run_all(arena, shelf, repeated, seeds, on_round, named))
         ceiling = shelf.number("ceiling", arena.ceiling)
         comparison = Comparison(
             tuple(curves), pool.classes, _described(settings, arena, data, seeds, ceiling)
@@ -85,7 +93,12 @@ def compare(
 
 
 def _run_all(
-    arena: Arena, shelf: Shelf, runs: Sequence[tuple[str, int]], seeds: int, on_round: OnRound | None
+    arena: Arena,
+    shelf: Shelf,
+    runs: Sequence[tuple[str, int]],
+    seeds: int,
+    on_round: OnRound | None,
+    shown: Callable[[str, int, int], Curve],
 ) -> Iterator[LearningCurve]:
     """The curves of each seed, of (strategy, repetition) one after the other."""
     pools = [arena.pool_size(seed) for seed in range(seeds)]
@@ -94,15 +107,71 @@ def _run_all(
         for name, repetition in runs:
             again = f" run {repetition + 1}" if repetition else ""
             text = f"{name}{again}, seed {seed + 1} of {seeds}"
-
-            def tell(point: Mapping[str, float], before: int = done, text: str = text) -> None:
-                if on_round:
-                    on_round(before + int(point["labels"]), total, text)
-
-            yield shelf.curve(name, seed, repetition, partial(arena.run, name, seed, repetition, tell))
+            tell = _Rounds(on_round, done, total, text, shown(name, seed, repetition))
+            curve = shelf.curve(name, seed, repetition, partial(arena.run, name, seed, repetition, tell))
+            tell.close(curve)
+            yield curve
             done += arena.plan.budget_of(name, pool)
             if on_round:
                 on_round(done, total, text)
+
+
+class _Rounds:
+    """Hears of each round of one curve, and passes it on to the progress bar and the dashboards."""
+
+    def __init__(self, on_round: OnRound | None, before: int, total: int, text: str, shown: Curve) -> None:
+        self._on_round, self._before, self._total, self._text = on_round, before, total, text
+        self._shown = shown
+        self._round = 0
+
+    def __call__(self, point: Mapping[str, float]) -> None:
+        if self._on_round:
+            self._on_round(self._before + int(point["labels"]), self._total, self._text)
+        self._show(point)
+
+    def _show(self, point: Mapping[str, float]) -> None:
+        self._round += 1
+        self._shown.log(int(point["labels"]), scalars_of(point) | {"al_round": self._round})
+
+    def close(self, curve: LearningCurve) -> None:
+        """At the end; a curve that was found on disk is shown whole."""
+        if not self._round:
+            for point in curve.points:
+                self._show(point)
+        self._shown.close()
+
+
+def scalars_of(point: Mapping[str, float]) -> dict[str, float | None]:
+    """What dashboards show of a point of a learning curve."""
+    return {
+        "train_loss": point.get("train_loss"),
+        "val_loss": point.get("nll"),
+        "val_acc": point.get("accuracy"),
+        "val_macro_f1": point.get("macro_f1"),
+        "al_n_labels": point["labels"],
+    }
+
+
+def _curve(
+    dashboards: Sequence[Dashboard],
+    title: str,
+    fingerprint: dict[str, Any],
+    strategy: str,
+    seed: int,
+    repetition: int,
+) -> Curve:
+    """Where one strategy's curve of one seed is shown."""
+    again = f"-run-{repetition + 1}" if repetition else ""
+    name = f"{title}/{strategy}/seed-{seed}{again}"
+    about = fingerprint | {"strategy": strategy, "seed": seed, "run": repetition}
+    key = hashlib.sha256(json.dumps([title, about], sort_keys=True).encode()).hexdigest()[:16]
+    return Curve(dashboards, name, key, about, anew=True)
+
+
+def _title(data: str | Path | IndexedDataset) -> str:
+    """The last two parts of the data's path, without what cannot be part of a folder's name."""
+    folder = Path(data.dir_path if isinstance(data, IndexedDataset) else data).absolute()
+    return "-".join(folder.parts[-2:]).strip("/").replace(":", "-")
 
 
 class Shelf:

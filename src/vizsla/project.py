@@ -64,6 +64,8 @@ class Settings:
     """`folders`: class folders are labels; `none`: every image counts as unlabelled, wherever it lies."""
     guidelines: str = ""
     """What annotators should know, shown on the page."""
+    log: str = ""
+    """Dashboards that each model's figures are shown on, one on each line; see `vizsla.dashboards`."""
 
 
 class Project:

@@ -84,9 +84,23 @@ pool_size = click.option(
     help="Look at a random sub-pool of N candidates in each query; 0: all.",
 )
 
+log_option = click.option(
+    "--log",
+    multiple=True,
+    metavar="WHERE",
+    help="Also show figures in tensorboard[:DIR] or mlflow[:URI]; may be given twice. A project remembers it; "
+    "none ends it.",
+)
 head_option = click.option(
     "--head", is_flag=True, help="Of a project: the newest head, even where a fine-tuned network was kept."
 )
+
+
+def log_setting(given: tuple[str, ...]) -> str | None:
+    """`--log` as a project remembers it; None where it was not given. Raises BadOption."""
+    from vizsla.dashboards import checked
+
+    return "\n".join(checked(given)) if given else None
 
 
 @contextmanager

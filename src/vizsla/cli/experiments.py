@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from vizsla.cli import completing, documents
-from vizsla.cli.base import backbone, bars, cli, complain, names, pool_size, precision
+from vizsla.cli.base import backbone, bars, cli, complain, log_option, names, pool_size, precision
 from vizsla.cli.documents import json_option
 from vizsla.errors import BadOption
 
@@ -118,6 +118,7 @@ from vizsla.errors import BadOption
     metavar="OUT",
     help="Folder of the report; run again with the same folder to go on.",
 )
+@log_option
 @json_option
 def compare(directory: Path, **options: Any) -> None:
     """Compare query strategies on images in class folders: how many labels does each need?

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vizsla.cli import completing, documents
-from vizsla.cli.base import cli, names
+from vizsla.cli.base import cli, log_option, log_setting, names
 from vizsla.cli.documents import json_option
 from vizsla.errors import BadOption
 
@@ -95,6 +95,7 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
                 help="Advise to stop once the accuracy is surely above it, such as 0.9.",
             ),
             click.option("--budget", type=int, metavar="N", help="Labels you are ready to give."),
+            log_option,
             click.option(
                 "--guidelines", metavar="TEXT|FILE", help="What annotators should know; shown on the page."
             ),
@@ -195,6 +196,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     text = given["guidelines"]
     if text and os.path.isfile(text):  # noqa: PTH113 — Path.is_file raises where the text is too long for a name
         given["guidelines"] = Path(text).read_text("utf-8", errors="replace")
+    given["log"] = log_setting(options["log"])
     return _checked(given)
 
 

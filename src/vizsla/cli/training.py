@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vizsla.cli import documents
-from vizsla.cli.base import bars, cli
+from vizsla.cli.base import bars, cli, log_option, log_setting
 from vizsla.cli.documents import json_option
 from vizsla.cli.projects import images_option, project_option, the_project
 from vizsla.errors import BadOption
@@ -60,9 +60,15 @@ def _fine_tuning(command: Callable[..., None]) -> Callable[..., None]:
 @project_option
 @images_option
 @_fine_tuning
+@log_option
 @json_option
 def train(
-    project: str | None, images: Path | None, fine_tune: bool, as_json: bool, **recipe: int | float | None
+    project: str | None,
+    images: Path | None,
+    fine_tune: bool,
+    log: tuple[str, ...],
+    as_json: bool,
+    **recipe: int | float | None,
 ) -> None:
     """Train on all labels now.
 
@@ -71,6 +77,7 @@ def train(
     stays what it was, and the same command goes on with the parts that are left.
     """
     from vizsla.training.now import train_now
+    from vizsla.training.shown import begin
 
     given = {name: value for name, value in recipe.items() if value is not None}
     if given and not fine_tune:
@@ -78,6 +85,8 @@ def train(
     wanted = _recipe(given) if fine_tune else None
     verdict = None
     with the_project(project, images) as opened, bars() as (embedding, training):
+        opened.change(log=log_setting(log))
+        begin(opened)
         model = train_now(opened, embedding)
         if wanted is not None:
             from vizsla.training.tuning import fine_tune as tune

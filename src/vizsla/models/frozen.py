@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from vizsla.data.indexed import IndexedDataset
 from vizsla.functional.geometry import PrincipalAxes, axes_that_fit, principal_axes
 from vizsla.functional.graph import Graph, neighbour_graph
+from vizsla.functional.metrics import nll
 from vizsla.functional.rows import as_rows
 from vizsla.models.backbones import Backbone
 from vizsla.models.blend import Blend, BlendHead
@@ -94,7 +95,7 @@ class FrozenModel:
     def fit(
         self, inputs: Features, ids: Int64[np.ndarray, " l"], labels: Int64[np.ndarray, " l"], *, seed: int
     ) -> Mapping[str, float]:
-        """Refit the head on all labels so far."""
+        """Refit the head on all labels so far. Returns its loss on them, in nats."""
         self._axes = inputs.axes
         self._head = heads[self.head_name](self.n_classes)
         self._among = None
@@ -104,7 +105,7 @@ class FrozenModel:
             self._among, self._labelled = inputs, ids
         else:
             self._head.fit(inputs.on(self._axes, ids), labels)
-        return {}
+        return {"train_loss": nll(self.predict(inputs, ids), labels)} if len(ids) else {}
 
     def held_out(self, ids: Int64[np.ndarray, " l"]) -> Float[np.ndarray, "l c"] | None:
         """Probabilities of the images that it was fitted to, each made without its own label; None where unknown."""

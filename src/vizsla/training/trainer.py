@@ -31,6 +31,7 @@ from vizsla.training.due import Moment, is_due
 from vizsla.training.fit import Fitted, accuracy, checks, cold, confusion, find_clusters, fit, forecast, rank
 from vizsla.training.pool import Known, Pool, Rows, known
 from vizsla.training.provenance import provenance
+from vizsla.training.shown import show_head
 
 HEAD = "blend"
 GRAPH_OF_PART = 5_000
@@ -183,6 +184,7 @@ class Trainer:
             self.store.fail_model(model.version, _reason(error))
             raise
         self._review(model, rows, fitted, answers)  # what goes wrong here does not undo the model
+        show_head(self.project, model, rows, fitted)
         return model
 
     def _affords_graph(self, rows: Rows) -> bool:

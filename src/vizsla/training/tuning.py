@@ -24,6 +24,7 @@ from vizsla import monitor
 from vizsla.caching import write_atomically
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption
+from vizsla.functional.metrics import evaluate
 from vizsla.functional.paired import Difference, paired_difference
 from vizsla.models.backbones import Backbone, load_backbone, restored
 from vizsla.models.bundle import Bundle
@@ -38,6 +39,7 @@ from vizsla.training import kept
 from vizsla.training.fit import checks, handed_over
 from vizsla.training.pool import Known, Pool, Rows, known
 from vizsla.training.provenance import provenance
+from vizsla.training.shown import show, validated
 
 FEWEST = 20
 """Labels below which nothing can be said of a fold."""
@@ -165,6 +167,10 @@ def fine_tune(project: Project, recipe: Recipe, on_epoch: OnEpoch | None = None)
     else:
         kept.forget(project)
     task.forget_notes()
+    if project.settings.log:
+        held_out = evaluate(found.tuned, task.labels)
+        version = newest.version if (newest := project.store.model()) else 0
+        show(project, "fine-tuned", len(task.labels), version, validated(held_out), verdict.accuracy)
     return verdict
 
 
