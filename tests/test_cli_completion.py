@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,15 @@ def test_the_script_of_each_shell_asks_vizsla_under_the_name_it_listens_to(shell
     done = subprocess.run(["vizsla", "completion", shell], env=PROGRAMS, capture_output=True, text=True)
     assert done.returncode == 0
     assert f"_VIZSLA_COMPLETE={shell}_complete" in done.stdout
+
+
+def test_fish_parts_what_it_reads_at_the_first_comma_only():
+    script = subprocess.run(
+        ["vizsla", "completion", "fish"], env=PROGRAMS, capture_output=True, text=True
+    ).stdout
+    assert re.findall(r"string split.*\$completion", script) == ['string split -m 1 "," $completion']
+    line = "vizsla compare x --strategies random,ma"
+    assert asked("fish", line, COMP_CWORD="random,ma") == ["plain,random,margin", "plain,random,maxherding"]
 
 
 def test_a_folder_is_left_to_the_shell():

@@ -49,4 +49,6 @@ def completion(shell: str) -> None:
     """
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(cli, {}, "vizsla", "_VIZSLA_COMPLETE").source())
+    script = kind(cli, {}, "vizsla", "_VIZSLA_COMPLETE").source()
+    # What is offered may hold commas (random,margin): click's script for fish would cut it at the first.
+    click.echo(script.replace('string split ","', 'string split -m 1 ","'))
