@@ -18,7 +18,7 @@ from typing import Any
 
 from griffe import Class, Docstring, Extension, Function
 
-SECTION = re.compile(r"^(Args|Returns|Raises|Source):[ ]*", re.MULTILINE)
+SECTION = re.compile(r"^(Args|Fitted|Returns|Raises|Source):[ ]*", re.MULTILINE)
 
 
 class OurDocstrings(Extension):
