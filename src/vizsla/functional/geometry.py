@@ -14,7 +14,8 @@ from vizsla.functional.threads import one_thread
 ROWS_AT_ONCE = 4096
 AXES = 256
 _ROOM = 128 << 20
-_SETTLING = 65_536  # rows that settle the axes of any pool
+SETTLING = 65_536
+"""Evenly spaced rows that settle the axes of any pool."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ def principal_axes(rows: Float[np.ndarray, "n d"], most: int = AXES) -> Principa
     >>> principal_axes(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]])).axes.round(6).tolist() in ([[1, 0]], [[-1, 0]])
     True
     """
-    rows = rows[:: max(1, len(rows) // _SETTLING)]
+    rows = rows[:: max(1, len(rows) // SETTLING)]
     centre = np.zeros(rows.shape[1])
     for part in _parts(rows):
         centre += np.asarray(rows[part], np.float64).sum(axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,14 +56,27 @@ def kmeans(
     allowed = np.arange(len(rows)) if mask is None else np.flatnonzero(mask)
     inside = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
     inside[torch.from_numpy(allowed).to(rows.device)] = True
-    sampled = np.sort(
-        rng.choice(allowed, min(len(allowed), max(_SAMPLED, _SAMPLED_PER_CLUSTER * k)), replace=False)
-    )
-    sample = gather(rows, sampled)
-    centroids = _seeds(sample, k, rng)
-    if len(sample) < len(allowed):
-        centroids = _lloyd(sample, centroids, torch.ones_like(inside[: len(sample)]), _ROUGHLY).centroids
+    sample = gather(rows, sampled(allowed, k, rng))
+    centroids = first_centroids(sample, k, rng, settle=len(sample) < len(allowed))
     return _lloyd(rows, centroids, inside, settled)
+
+
+def sampled(allowed: Int64[np.ndarray, " m"], k: int, rng: Generator) -> Int64[np.ndarray, " s"]:
+    """The rows on which k clusters start; ascending."""
+    size = min(len(allowed), max(_SAMPLED, _SAMPLED_PER_CLUSTER * k))
+    return np.sort(rng.choice(allowed, size, replace=False))
+
+
+def first_centroids(
+    sample: Float32[Tensor, "s d"], k: int, rng: Generator, *, settle: bool
+) -> Float32[Tensor, "k d"]:
+    """Where Lloyd's algorithm starts: seeds among the sample, settled on it where it is not all there is."""
+    centroids = _seeds(sample, k, rng)
+    if not settle:
+        return centroids
+    return _lloyd(
+        sample, centroids, torch.ones(len(sample), dtype=torch.bool, device=sample.device), _ROUGHLY
+    ).centroids
 
 
 def _seeds(sample: Float32[Tensor, "m d"], k: int, rng: Generator) -> Float32[Tensor, "k d"]:
@@ -79,18 +93,54 @@ def _seeds(sample: Float32[Tensor, "m d"], k: int, rng: Generator) -> Float32[Te
 def _lloyd(
     rows: Float[Tensor, "n d"], centroids: Float32[Tensor, "k d"], inside: Tensor, settled: float
 ) -> KMeans:
-    norms, cost = sq_norms(rows), np.inf
+    norms = sq_norms(rows)
+    found = lloyd(centroids, lambda centroids: assigned(rows, centroids, inside, norms), settled)
+    return KMeans(found.centroids, found.labels.cpu().numpy(), found.cost)
+
+
+@dataclass(frozen=True, eq=False)
+class Assigned:
+    """Rows that were each given to its nearest centroid."""
+
+    sums: Float32[Tensor, "k d"]
+    counts: Int64[Tensor, " k"]
+    cost: float
+    labels: Int64[Tensor, " n"]
+
+    def means(self, centroids: Float32[Tensor, "k d"]) -> Float32[Tensor, "k d"]:
+        """Where the centroids move to; one that got nothing stays."""
+        means = self.sums / self.counts.clamp(min=1)[:, None]
+        return torch.where(self.counts[:, None] > 0, means, centroids)
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """Where Lloyd's algorithm ends."""
+
+    centroids: Float32[Tensor, "k d"]
+    labels: Int64[Tensor, " n"]
+    cost: float
+
+
+def lloyd(
+    centroids: Float32[Tensor, "k d"],
+    assign: Callable[[Float32[Tensor, "k d"]], Assigned],
+    settled: float = _SETTLED,
+) -> Settled:
+    """Assign and move until a step lowers the cost by less than this part, at most 25 times."""
+    cost = np.inf
     for _ in range(_STEPS):
-        before, (centroids, labels, cost) = cost, _step(rows, centroids, inside, norms)
+        before, found = cost, assign(centroids)
+        centroids, cost = found.means(centroids), found.cost
         if before < np.inf and before - cost <= settled * before:
             break
-    return KMeans(centroids, labels.cpu().numpy(), float(cost))
+    return Settled(centroids, found.labels, cost)
 
 
-def _step(
+def assigned(
     rows: Float[Tensor, "n d"], centroids: Float32[Tensor, "k d"], inside: Tensor, norms: Tensor
-) -> tuple[Tensor, Tensor, float]:
-    """Assign each row to its nearest centroid, then move the centroids to the means of what they got."""
+) -> Assigned:
+    """Give each row to its nearest centroid. Those inside are summed; the others only get a label."""
     lengths = centroids.square().sum(dim=1)
     sums = torch.zeros_like(centroids)
     labels = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
@@ -101,8 +151,7 @@ def _step(
         sums += _sums(block, torch.where(inside[place], mine, len(centroids)), len(centroids))
         cost += ((away + norms[place]).clamp_(min=0) * inside[place]).sum()
     counts = torch.bincount(labels[inside], minlength=len(centroids))
-    means = sums / counts.clamp(min=1)[:, None]
-    return torch.where(counts[:, None] > 0, means, centroids), labels, float(cost)
+    return Assigned(sums, counts, float(cost), labels)
 
 
 def _sums(rows: Float32[Tensor, "b d"], labels: Int64[Tensor, " b"], k: int) -> Float32[Tensor, "k d"]:
@@ -123,23 +172,36 @@ def nearest_unpicked(
 
     Args: mask: the rows that may be taken, at least k; default: all.
     """
-    lengths = centroids.square().sum(dim=1)
     inside = None if mask is None else torch.from_numpy(np.where(mask, 0.0, np.inf)).to(rows.device).float()
-    near = torch.full((_NEAREST, len(centroids)), torch.inf, device=rows.device)
-    where = torch.full((_NEAREST, len(centroids)), -1, dtype=torch.int64, device=rows.device)
-    norms = sq_norms(rows)
-    for place, block in blocks(rows, len(centroids)):
-        away = torch.addmm(lengths, block, centroids.T, alpha=-2) + norms[place, None]
-        away = away if inside is None else away + inside[place, None]
-        best, row = away.topk(min(_NEAREST, len(block)), dim=0, largest=False)
-        near, order = torch.cat([near, best]).topk(_NEAREST, dim=0, largest=False)
-        where = torch.cat([where, row + place.start]).gather(0, order)
-    where = torch.where(near < torch.inf, where, -1)
+    where = nearest(rows, centroids, inside)[1]
     taken: list[int] = []
     for c, options in enumerate(where.T.tolist()):
         free = next((row for row in options if row >= 0 and row not in taken), None)
         taken.append(_nearest_of_all(rows, centroids[c], inside, taken) if free is None else free)
     return np.array(taken, np.int64)
+
+
+def nearest(
+    rows: Float[Tensor, "n d"],
+    centroids: Float32[Tensor, "k d"],
+    inside: Tensor | None,
+    depth: int = _NEAREST,
+) -> tuple[Float32[Tensor, "p k"], Int64[Tensor, "p k"]]:
+    """The rows nearest to each centroid, nearest first: squared distances and positions.
+
+    Args:    inside: 0 for rows that count, inf for others; None: all count.
+    Returns: `depth` of each; inf and −1 where there are not so many.
+    """
+    lengths, norms = centroids.square().sum(dim=1), sq_norms(rows)
+    near = torch.full((depth, len(centroids)), torch.inf, device=rows.device)
+    where = torch.full((depth, len(centroids)), -1, dtype=torch.int64, device=rows.device)
+    for place, block in blocks(rows, len(centroids)):
+        away = torch.addmm(lengths, block, centroids.T, alpha=-2) + norms[place, None]
+        away = away if inside is None else away + inside[place, None]
+        best, row = away.topk(min(depth, len(block)), dim=0, largest=False)
+        near, order = torch.cat([near, best]).topk(depth, dim=0, largest=False)
+        where = torch.cat([where, row + place.start]).gather(0, order)
+    return near, torch.where(near < torch.inf, where, -1)
 
 
 def _nearest_of_all(rows: Tensor, centroid: Tensor, inside: Tensor | None, taken: list[int]) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vizsla.functional.rows import as_rows
@@ -151,11 +151,14 @@ def expected_gradient(probs: Probs, norms: Float[Tensor, " n"]) -> Float[Tensor,
     return _by_rows(factor, probs) * norms
 
 
-def class_balanced(scores: Float[Tensor, " n"], probs: Probs) -> Float[Tensor, " n"]:
+def class_balanced(
+    scores: Float[Tensor, " n"], probs: Probs, of_pool: Float64[Tensor, " c"] | None = None
+) -> Float[Tensor, " n"]:
     """Any positive score, divided by the share of the images' predicted mass that the row's own class has.
 
     Args:    scores: (n,) ≥ 0, higher = sooner: a negative one would turn the wrapper round.
              probs: (n, c) class probabilities; a row's own class is its most likely one.
+             of_pool: `shares` of a larger pool of which these rows are a part; default: of these rows.
     Returns: (n,) scores: those of rarely predicted classes grow, by at most the factor c·n.
     Source:  Bengar et al. 2022, arXiv:2110.04543 (class-balanced acquisition), as a factor instead of a penalty.
 
@@ -165,12 +168,19 @@ def class_balanced(scores: Float[Tensor, " n"], probs: Probs) -> Float[Tensor, "
     tensor([1.4286, 1.4286, 3.3333])
     """
     rows = as_rows(probs)
-    total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
     own = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
     for place, block in in_cache(rows):
-        total += block.sum(dim=0)
         own[place] = block.argmax(dim=1)
-    return scores / (total / len(rows))[own].to(scores)
+    return scores / (shares(rows) if of_pool is None else of_pool)[own].to(scores)
+
+
+def shares(probs: Probs) -> Float64[Tensor, " c"]:
+    """Mean probability of each class over n ≥ 1 rows."""
+    rows = as_rows(probs)
+    total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+    for _, block in in_cache(rows):
+        total += block.sum(dim=0)
+    return total / len(rows)
 
 
 def powered(

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from numpy.random import Generator
 from torch import Tensor
 
@@ -111,6 +111,11 @@ class View:
     """How many classes there are, where that is known."""
     committee: Draws | None = None
     """Predictions of heads that were each fitted on another draw of the labels."""
+    chance: Float[np.ndarray, " n"] | None = None
+    """A number of each candidate's own, uniform from 0 to 1, where the view is a part of a larger pool: what is
+    left to chance is read off it, and so falls the same way however the pool is parted. None: ask the generator."""
+    average: Float[Tensor, " m"] | None = None
+    """The strategy's `Strategy.average` over the larger pool; None: over this view."""
 
     def pick(self, positions: Int64[np.ndarray, " b"], scores: Float[np.ndarray, " b"]) -> Batch:
         """Turn positions in this view into image ids. Nothing else in Vizsla does that."""
@@ -119,8 +124,14 @@ class View:
     def top(self, scores: Float[Tensor, " n"], n: int, rng: Generator) -> Batch:
         """The n candidates of highest score, best first; ties are broken at random, not by file order."""
         values = at_least_float32(scores.detach()).cpu().numpy()
-        positions = top_positions(values, n, rng)
+        positions = top_positions(values, n, rng if self.chance is None else self.chance)
         return self.pick(positions, values[positions].astype(np.float64))
+
+    def gumbel(self, rng: Generator) -> Float64[np.ndarray, " n"]:
+        """Standard Gumbel noise for each candidate."""
+        if self.chance is None:
+            return rng.gumbel(size=len(self.ids))
+        return -np.log(-np.log(self.chance.clip(np.finfo(np.float64).tiny, 1 - np.finfo(np.float64).epsneg)))
 
 
 def probs_of(view: View) -> Float[Tensor, "n c"]:
@@ -135,8 +146,12 @@ def pool_of(view: View) -> Pool:
     return view.embeddings
 
 
-def top_positions(values: Float[np.ndarray, " n"], count: int, rng: Generator) -> Int64[np.ndarray, " count"]:
+def top_positions(
+    values: Float[np.ndarray, " n"], count: int, ties: Generator | Float[np.ndarray, " n"]
+) -> Int64[np.ndarray, " count"]:
     """Positions of the `count` largest values, largest first, equal values in random order.
+
+    Args: ties: or in ascending order of these numbers.
 
     >>> top_positions(np.array([0.1, 0.9, 0.5, 0.7]), 2, np.random.default_rng(0))
     array([1, 3])
@@ -144,7 +159,11 @@ def top_positions(values: Float[np.ndarray, " n"], count: int, rng: Generator) -
     if count == 0:
         return np.empty(0, np.int64)
     threshold = np.partition(values, len(values) - count)[len(values) - count]
-    contenders = rng.permutation(np.flatnonzero(values >= threshold))
+    contenders = np.flatnonzero(values >= threshold)
+    if isinstance(ties, Generator):
+        contenders = ties.permutation(contenders)
+    else:
+        contenders = contenders[np.argsort(ties[contenders], kind="stable")]
     order = np.argsort(-values[contenders], kind="stable")
     return contenders[order[:count]].astype(np.int64)
 
@@ -152,6 +171,7 @@ def top_positions(values: Float[np.ndarray, " n"], count: int, rng: Generator) -
 PARTS = ("probs", "embeddings", "labels", "head", "draws", "committee", "familiar")
 """What a strategy can declare that it needs or wants."""
 
+Average = Callable[[View], Float[Tensor, " m"]]
 Choose = Callable[[View, int, Generator], Batch]
 """(view, batch size, random generator) → batch of exactly that size."""
 
@@ -169,6 +189,11 @@ class Strategy:
     and every image asked for costs time; else a batch is the head of one ranking."""
     wants: frozenset[str] = frozenset()
     """Parts that the rule reads where they are to be had, and does without where they are not."""
+    alone: bool = False
+    """Whether a candidate's score depends on itself and the model only, and at most on `average`. Then the best of
+    the parts of a pool are the best of the pool. Such a rule leaves to `View.top` what it leaves to chance."""
+    average: Average | None = None
+    """What the rule must know of the pool as a whole: the mean over its candidates of so many numbers of each."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -203,12 +228,20 @@ class Strategies(Registry[Strategy]):
         super().__init__("strategy", "strategies")
 
     def rule(
-        self, name: str, needs: Collection[str] = (), *, joint: bool = False, wants: Collection[str] = ()
+        self,
+        name: str,
+        needs: Collection[str] = (),
+        *,
+        joint: bool = False,
+        wants: Collection[str] = (),
+        alone: bool = False,
+        average: Average | None = None,
     ) -> Callable[[Choose], Choose]:
         """Decorator: file a `(view, n, rng) → Batch` function as the strategy `name`."""
 
         def add(rule: Choose) -> Choose:
-            self.register(name)(Strategy(name, frozenset(needs), rule, joint, frozenset(wants)))
+            made = Strategy(name, frozenset(needs), rule, joint, frozenset(wants), alone, average)
+            self.register(name)(made)
             return rule
 
         return add

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from numpy.random import Generator
 from torch import Tensor
 
@@ -40,20 +40,20 @@ def bald(view: View) -> Float[Tensor, " n"]:
     return over_draws(view.draws, len(view.ids), uncertainty.bald)
 
 
-@strategies.rule("bald", needs={"draws"})
+@strategies.rule("bald", needs={"draws"}, alone=True)
 def bald_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images that the draws, each sure of itself, disagree on most; blind to overlap within the batch."""
     return view.top(bald(view), n, rng)
 
 
-@strategies.rule("variation_ratio", needs={"draws"})
+@strategies.rule("variation_ratio", needs={"draws"}, alone=True)
 def variation_ratio_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images for which most draws vote against the majority."""
     assert view.draws is not None
     return view.top(over_draws(view.draws, len(view.ids), uncertainty.variation_ratio), n, rng)
 
 
-@strategies.rule("mean_std", needs={"draws"})
+@strategies.rule("mean_std", needs={"draws"}, alone=True)
 def mean_std_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images whose probabilities vary most between draws."""
     assert view.draws is not None
@@ -72,14 +72,14 @@ def batchbald_batch(view: View, n: int, rng: Generator) -> Batch:
     return view.pick(kept[chosen], np.diff(joint, prepend=0.0))
 
 
-@strategies.rule("query_by_committee", needs={"committee"})
+@strategies.rule("query_by_committee", needs={"committee"}, alone=True)
 def committee_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images over which the votes of a committee are most divided."""
     assert view.committee is not None
     return view.top(over_draws(view.committee, len(view.ids), uncertainty.vote_entropy), n, rng)
 
 
-@strategies.rule("query_by_committee_kl", needs={"committee"})
+@strategies.rule("query_by_committee_kl", needs={"committee"}, alone=True)
 def committee_kl_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images over which the probabilities of a committee diverge most from their mean.
 
@@ -113,16 +113,29 @@ def least_confidence(view: View) -> Float[Tensor, " n"]:
     return uncertainty.least_confidence(probs_of(view))
 
 
+def _predicted_shares(view: View) -> Float64[Tensor, " c"]:
+    """Mean predicted probability of each class."""
+    return uncertainty.shares(_predicted(view))
+
+
+def _predicted(view: View) -> Float[Tensor, "n c"]:
+    if view.probs is not None:
+        return view.probs
+    assert view.draws is not None
+    return over_draws(
+        view.draws, len(view.ids), lambda draws: uncertainty.at_least_float32(draws).mean(dim=1)
+    )
+
+
 def power(name: str, score: Score, needs: str, beta: float = 1.0) -> None:
     """Register a strategy that draws its batch with chances ∝ score^beta, for any score ≥ 0, higher = sooner.
 
     Images of score 0 come last, in random order. Source: Kirsch et al. 2023, arXiv:2106.12059.
     """
 
-    @strategies.rule(name, needs={needs})
+    @strategies.rule(name, needs={needs}, alone=True)
     def batch(view: View, n: int, rng: Generator) -> Batch:
-        scores = score(view)
-        return view.top(uncertainty.powered(scores, rng.gumbel(size=len(scores)), beta), n, rng)
+        return view.top(uncertainty.powered(score(view), view.gumbel(rng), beta), n, rng)
 
     batch.__doc__ = f"n images drawn with chances that grow with `{_plain(name)}`."
 
@@ -133,9 +146,10 @@ def class_balanced(name: str, score: Score, needs: str) -> None:
     The score must be ≥ 0, higher = sooner. Where probabilities are not given, they are the mean of the draws.
     """
 
-    @strategies.rule(name, needs={needs})
+    @strategies.rule(name, needs={needs}, alone=True, average=_predicted_shares)
     def batch(view: View, n: int, rng: Generator) -> Batch:
-        return view.top(uncertainty.class_balanced(score(view), _predicted(view)), n, rng)
+        balanced = uncertainty.class_balanced(score(view), _predicted(view), view.average)
+        return view.top(balanced, n, rng)
 
     batch.__doc__ = f"The n images of greatest `{_plain(name)}` over the predicted share of their class."
 
@@ -156,7 +170,7 @@ power("power_ratio", ratio, "probs")
 # --- probabilities and embeddings
 
 
-@strategies.rule("expected_gradient", needs={"probs", "embeddings"})
+@strategies.rule("expected_gradient", needs={"probs", "embeddings"}, alone=True)
 def expected_gradient_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images whose labels would change a linear head most, to be expected by its own predictions."""
     pool, probs = pool_of(view), probs_of(view)
@@ -166,35 +180,39 @@ def expected_gradient_batch(view: View, n: int, rng: Generator) -> Batch:
     return view.top(uncertainty.expected_gradient(probs, norms.to(probs.device)), n, rng)
 
 
-@strategies.rule("density_weighted", needs={"probs", "embeddings"})
+@strategies.rule(
+    "density_weighted",
+    needs={"probs", "embeddings"},
+    alone=True,
+    average=lambda view: mean_direction(pool_of(view)),
+)
 def density_weighted_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images of greatest entropy × mean similarity to the pool, so that outliers are left alone.
 
     Source: Settles & Craven 2008, doi:10.3115/1613715.1613855 (information density).
     """
     probs = probs_of(view)
-    return view.top(uncertainty.entropy(probs) * mean_similarity(pool_of(view)).to(probs.device), n, rng)
+    alike = mean_similarity(pool_of(view), view.average)
+    return view.top(uncertainty.entropy(probs) * alike.to(probs.device), n, rng)
 
 
-def mean_similarity(pool: Pool) -> Float[Tensor, " n"]:
-    """Mean of (1 + cosine)/2 of each candidate and all candidates, itself too; a zero row has cosine 0 with all.
-
-    By the mean of the unit rows: O(n·d), where the similarities would be n².
-    """
+def mean_direction(pool: Pool) -> Float64[Tensor, " d"]:
+    """Mean of the candidates' rows scaled to unit length."""
     total = torch.zeros(pool.rows.shape[1], dtype=torch.float64, device=pool.rows.device)
     for _, rows in pool.of_candidates():
         total += torch.nn.functional.normalize(rows, dim=1).sum(dim=0)
-    mean = (total / len(pool.candidates)).float()
+    return total / len(pool.candidates)
+
+
+def mean_similarity(pool: Pool, middle: Float64[Tensor, " d"] | None = None) -> Float[Tensor, " n"]:
+    """Mean of (1 + cosine)/2 of each candidate and all candidates, itself too; a zero row has cosine 0 with all.
+
+    By the mean of the unit rows: O(n·d), where the similarities would be n².
+
+    Args: middle: the `mean_direction` of a larger pool, of which these candidates are a part.
+    """
+    mean = (mean_direction(pool) if middle is None else middle).float()
     cosines = torch.empty(len(pool.candidates), device=pool.rows.device)
     for place, rows in pool.of_candidates():  # a list of small results would keep the freed blocks apart
         cosines[place] = torch.nn.functional.normalize(rows, dim=1) @ mean
     return (1 + cosines) / 2
-
-
-def _predicted(view: View) -> Float[Tensor, "n c"]:
-    if view.probs is not None:
-        return view.probs
-    assert view.draws is not None
-    return over_draws(
-        view.draws, len(view.ids), lambda draws: uncertainty.at_least_float32(draws).mean(dim=1)
-    )
