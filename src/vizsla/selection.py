@@ -48,7 +48,7 @@ def select(
     given = None if probs is None else as_probs(probs)
     samples = _draws(draws)
     total = _rows(embeddings=features, probs=given, draws=None if isinstance(samples, str) else samples)
-    known = _labelled(labelled, total)
+    known = labelled_rows(labelled, total)
     unlabelled = np.ones(total, bool)
     unlabelled[known] = False
     pool = np.flatnonzero(unlabelled)
@@ -64,12 +64,13 @@ def select(
         )
     rng = np.random.default_rng(seed)
     candidates = sub_pool(pool, pool_size, rng)
-    codes = None if labels is None else _codes(labels, known)
+    codes = None if labels is None else class_codes(labels, known)
     material = Material(candidates, known, features, codes, given, samples)
     return rule.choose(material.view(rule, rng), n, rng).ids
 
 
-def _codes(labels: Any, known: np.ndarray) -> Int64[np.ndarray, " l"]:
+def class_codes(labels: Any, known: np.ndarray) -> Int64[np.ndarray, " l"]:
+    """Classes as numbers from 0, in the order of their names."""
     codes = np.unique(np.asarray(labels), return_inverse=True)[1]
     if len(codes) != len(known):
         raise BadArray(
@@ -130,7 +131,8 @@ def _rows(**arrays: np.ndarray | torch.Tensor | None) -> int:
     return rows
 
 
-def _labelled(labelled: Any, total: int) -> Int64[np.ndarray, " l"]:
+def labelled_rows(labelled: Any, total: int) -> Int64[np.ndarray, " l"]:
+    """Checked row numbers."""
     rows = np.asarray(labelled)
     if rows.size == 0:
         return np.empty(0, np.int64)

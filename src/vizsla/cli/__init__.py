@@ -8,6 +8,7 @@ models.py       predict: a trained model on other images
 labels.py       import, export, users
 moving.py       move
 installation.py doctor, completion
+engines.py      embed, select and query over shards, with --engine
 documents.py    what --json prints
 completing.py   what a shell offers at the Tab key
 help.py         sections, and examples of each command

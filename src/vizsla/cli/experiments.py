@@ -12,6 +12,7 @@ import click
 from vizsla.cli import completing, documents
 from vizsla.cli.base import backbone, bars, cli, complain, log_option, names, pool_size, precision
 from vizsla.cli.documents import json_option
+from vizsla.cli.engines import engine_options, is_sharded
 from vizsla.errors import BadOption
 
 
@@ -119,12 +120,13 @@ from vizsla.errors import BadOption
     help="Folder of the report; run again with the same folder to go on.",
 )
 @log_option
+@engine_options
 @json_option
 def compare(directory: Path, **options: Any) -> None:
     """Compare query strategies on images in class folders: how many labels does each need?
 
     --noise, --long-tail, --outliers and --duplicates make the pool harder, alone or together; the test set
-    stays clean and balanced as it is.
+    stays clean and balanced as it is. With --engine ray, seeds and strategies run side by side, to the same curves.
     """
     if options["fine_tune"] and options["stop_training"] == "test":
         complain(
@@ -154,10 +156,14 @@ def demo(out: Path, as_json: bool) -> None:
 def _compare(directory: Path, *, out: Path, as_json: bool, **options: Any) -> None:
     from rich.console import Console
 
+    from vizsla.engine import engine_named
     from vizsla.experiment import compare
     from vizsla.report import print_table
 
-    with bars() as (embedding, labelling):
+    name, address = options.pop("engine", "local"), options.pop("address", None)
+    with engine_named(name, address) as engine, bars() as (embedding, labelling):
+        if name != "local":
+            options["engine"] = engine
         comparison = compare(directory, out=out, progress=embedding, on_round=labelling, **options)
     written = {name: out / name for name in ("report.html", "curves.png", "summary.csv", "curves.json")}
     if as_json:
@@ -173,7 +179,12 @@ _file = click.Path(path_type=Path)
 
 @cli.command()
 @click.option("--strategy", required=True, metavar="NAME", shell_complete=completing.strategy)
-@click.option("--embeddings", type=_file, metavar="FILE", help="(N, D) features.")
+@click.option(
+    "--embeddings",
+    type=_file,
+    metavar="FILE",
+    help="(N, D) features; also a folder that vizsla embed --out wrote.",
+)
 @click.option("--probs", type=_file, metavar="FILE", help="(N, C) class probabilities.")
 @click.option(
     "--draws",
@@ -187,18 +198,38 @@ _file = click.Path(path_type=Path)
 @click.option("-n", "n", required=True, type=int, help="How many rows to choose.")
 @click.option("--seed", default=0, show_default=True)
 @pool_size
+@click.option(
+    "--shortlist",
+    default=50_000,
+    show_default=True,
+    help="Rows of a folder that a strategy which weighs them against each other looks at.",
+)
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of one row number per line.")
-def select(as_json: bool, **options: Any) -> None:
-    """Choose rows of arrays to label next, best first. A FILE is a .npy, .npz or .parquet file."""
+def select(as_json: bool, engine: str, address: str | None, shortlist: int, **options: Any) -> None:
+    """Choose rows of arrays to label next, best first. A FILE is a .npy, .npz or .parquet file.
+
+    Of a folder of features, or with --engine ray, they are read part by part, wherever the engine runs.
+    """
     from vizsla.cli.arrays import load
+    from vizsla.cli.engines import select_from_shards
     from vizsla.selection import select as choose
 
-    for name in ("embeddings", "probs", "labelled", "labels"):
+    for name in ("labelled", "labels"):
+        options[name] = load(name, options[name])
+    if options["labelled"] is None:
+        options["labelled"] = ()
+    if is_sharded(options["embeddings"], engine):
+        strategy, pool = options.pop("strategy"), options.pop("embeddings")
+        options |= {"engine": engine, "address": address, "shortlist": shortlist, "as_json": as_json}
+        select_from_shards(strategy, pool, **options)
+        return
+    if engine != "local":
+        raise BadOption(f"--engine {engine} reads --embeddings: a folder of shards, or a .npy file.")
+    for name in ("embeddings", "probs"):
         options[name] = load(name, options[name])
     if options["draws"] not in ("dropout", "laplace"):
         options["draws"] = load("draws", Path(options["draws"]))
-    if options["labelled"] is None:
-        options["labelled"] = ()
     rows = choose(options.pop("strategy"), **options).tolist()
     click.echo(json.dumps(rows) if as_json else "\n".join(map(str, rows)))
 
@@ -209,16 +240,37 @@ def select(as_json: bool, **options: Any) -> None:
 @click.option("--image-size", type=int, metavar="PX", help="Side of the network's input; default: its own.")
 @precision
 @click.option(
-    "--out", type=_file, metavar="FILE", help="Also write the features: .npz, .parquet, or .npy with a .csv."
+    "--out",
+    type=_file,
+    metavar="FILE",
+    help="Also write the features: .npz, .parquet, or .npy with a .csv; or a folder, in shards.",
 )
+@click.option(
+    "--shard",
+    default=8192,
+    show_default=True,
+    metavar="N",
+    help="Images of a shard, where --out is a folder.",
+)
+@engine_options
 @json_option
 def embed(
-    directory: Path, backbone: str, image_size: int | None, precision: str, out: Path | None, as_json: bool
+    directory: Path,
+    backbone: str,
+    image_size: int | None,
+    precision: str,
+    out: Path | None,
+    shard: int,
+    engine: str,
+    address: str | None,
+    as_json: bool,
 ) -> None:
     """Compute the features of all images in DIR, once: other commands find them in the cache.
 
     An interrupted run goes on where it stopped; new and changed images are added by running it again. With int8 up
     to 500 images are computed in float32 too, to say what is lost.
+
+    A folder for --out takes them in shards instead, past what one cache holds; with --engine ray on many machines.
     """
     import time
 
@@ -229,8 +281,24 @@ def embed(
     from vizsla.models.embed import embed as embed_all
     from vizsla.models.runtime import best_runtime
 
+    if engine != "local" or (out is not None and not out.suffix):
+        from vizsla.cli.engines import embed_to_shards
+        from vizsla.data.sources import source_of
+
+        embed_to_shards(
+            source_of(directory),
+            out,
+            engine=engine,
+            address=address,
+            shard=shard,
+            as_json=as_json,
+            backbone=backbone,
+            image_size=image_size,
+            precision=precision,
+        )
+        return
     if out is not None and out.suffix not in (".npy", ".npz", ".parquet"):
-        raise BadOption(f"--out {out} must end in .npy, .npz or .parquet.")
+        raise BadOption(f"--out {out} must end in .npy, .npz or .parquet, or be a folder, without an ending.")
     network = load_backbone(backbone, image_size=image_size, precision=precision)
     dataset = IndexedDataset(directory, check=False)
     began = time.monotonic()

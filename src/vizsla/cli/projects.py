@@ -11,6 +11,7 @@ import click
 from vizsla.cli import completing, documents
 from vizsla.cli.base import cli, log_option, log_setting, names
 from vizsla.cli.documents import json_option
+from vizsla.cli.engines import engine_options
 from vizsla.errors import BadOption
 
 if TYPE_CHECKING:
@@ -308,10 +309,42 @@ def status(project: str | None, as_json: bool) -> None:
 @project_option
 @click.option("-n", "n", default=10, show_default=True, help="How many images.")
 @click.option("--relabel", is_flag=True, help="Labelled images that are worth asking again.")
+@click.option(
+    "--embeddings",
+    type=_path,
+    metavar="FOLDER",
+    help="Choose now from all images that vizsla embed --out FOLDER has seen, however many.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, help="With --embeddings: decides what is left to chance."
+)
+@engine_options
 @json_option
-def query(project: str | None, n: int, relabel: bool, as_json: bool) -> None:
-    """Print the images whose labels would help most, best first."""
+def query(
+    project: str | None,
+    n: int,
+    relabel: bool,
+    embeddings: Path | None,
+    seed: int,
+    engine: str,
+    address: str | None,
+    as_json: bool,
+) -> None:
+    """Print the images whose labels would help most, best first.
+
+    They are those that the trainer has ranked. With --embeddings it takes no trainer: the project's labels and
+    strategy choose from a folder of shards, on many machines with --engine ray.
+    """
+    if embeddings is None and engine != "local":
+        raise BadOption(
+            f"--engine {engine} needs features: --embeddings FOLDER, from vizsla embed --out FOLDER."
+        )
     with the_project(project) as opened:
+        if embeddings is not None:
+            from vizsla.cli.engines import query_shards
+
+            query_shards(opened, embeddings, n, engine=engine, address=address, seed=seed, as_json=as_json)
+            return
         images = opened.store.upcoming(n, relabel=relabel)
     if as_json:
         documents.show(documents.upcoming(images))
