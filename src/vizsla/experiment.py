@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from vizsla.caching import explain_write_errors, write_atomically
 from vizsla.curves import RULER, Comparison, LearningCurve
 from vizsla.dashboards import Curve, Dashboard, checked, dashboard
 from vizsla.data.indexed import IndexedDataset
+from vizsla.engine import Engine
 from vizsla.errors import BadOption
 from vizsla.learner import check_budget
 from vizsla.models.backbones import load_backbone
@@ -44,6 +45,7 @@ def compare(
     progress: Progress | None = None,
     on_round: OnRound | None = None,
     log: Sequence[str] = (),
+    engine: Engine | None = None,
     **plan: Any,
 ) -> Comparison:
     """Learning curves of query strategies on images whose classes are known from their folders.
@@ -60,6 +62,7 @@ def compare(
              again with the same settings goes on where it stopped. None writes nothing.
              progress: called with (images embedded, images). on_round: called with (labels, labels in all, text).
              log: dashboards to show each curve on as it grows, such as `tensorboard:DIR`; see `vizsla.dashboards`.
+             engine: a started one, to have runs side by side; they are the same runs. Default: one after the other.
              plan: fields of `Plan`: initial, batch, budget, random_budget, pool_size, backbone, image_size, precision,
              head, fine_tune, stop_training, epochs, noise, long_tail, outliers, duplicates.
     Raises:  UserError with the mend.
@@ -82,7 +85,10 @@ def compare(
     repeated = [*((RULER, run) for run in range(random_runs)), *((name, 0) for name in names[1:])]
     with shelf.locked():
         named = partial(_curve, dashboards, _title(data), fingerprint)
-        curves = list(_run_all(arena, shelf, repeated, seeds, on_round, named))
+        if engine is None:
+            curves = list(_run_all(arena, shelf, repeated, seeds, on_round, named))
+        else:
+            curves = _run_on(engine, arena, shelf, repeated, seeds, on_round, named)
         ceiling = shelf.number("ceiling", arena.ceiling)
         comparison = Comparison(
             tuple(curves), pool.classes, _described(settings, arena, data, seeds, ceiling)
@@ -174,6 +180,42 @@ def _title(data: str | Path | IndexedDataset) -> str:
     return "-".join(folder.parts[-2:]).strip("/").replace(":", "-")
 
 
+def _run_on(
+    engine: Engine,
+    arena: Arena,
+    shelf: Shelf,
+    runs: Sequence[tuple[str, int]],
+    seeds: int,
+    on_round: OnRound | None,
+    shown: Callable[[str, int, int], Curve],
+) -> list[LearningCurve]:
+    """The same curves in the same order, wherever and in whichever order they are run."""
+    units = [(name, seed, repetition) for seed in range(seeds) for name, repetition in runs]
+    labels = {unit: arena.plan.budget_of(unit[0], arena.pool_size(unit[1])) for unit in units}
+    found = {unit: kept for unit in units if (kept := shelf.kept(*unit))}
+    todo, done = [unit for unit in units if unit not in found], sum(labels[unit] for unit in found)
+    for place, curve in engine.map_prepared(partial(_Runner, arena), todo):
+        unit = todo[place]
+        shelf.keep(*unit, curve)
+        found[unit] = curve
+        done += labels[unit]
+        if on_round:
+            on_round(done, sum(labels.values()), f"{len(found)} of {len(units)} runs")
+    for unit, curve in found.items():
+        _Rounds(None, 0, 0, "", shown(*unit)).close(curve)
+    return [found[unit] for unit in units]
+
+
+@dataclass(frozen=True, eq=False)
+class _Runner:
+    """Work for an engine: one run, with images that were embedded before."""
+
+    arena: Arena
+
+    def __call__(self, unit: tuple[str, int, int]) -> LearningCurve:
+        return self.arena.run(*unit, lambda point: None)
+
+
 class Shelf:
     """Finished runs on disk, one small file each, so that nothing is run twice."""
 
@@ -223,14 +265,27 @@ class Shelf:
         self, strategy: str, seed: int, repetition: int, run: Callable[[], LearningCurve]
     ) -> LearningCurve:
         """The finished curve from disk, or a new one, kept."""
-        if self._runs is None:
-            return run()
-        file = self._runs / f"{strategy}-{seed}{f'-run{repetition}' if repetition else ''}.json"
-        if file.exists():
-            return LearningCurve.from_json(json.loads(file.read_text()))
+        kept = self.kept(strategy, seed, repetition)
+        if kept is not None:
+            return kept
         curve = run()
-        write_atomically(file, json.dumps(curve.to_json()))
+        self.keep(strategy, seed, repetition, curve)
         return curve
+
+    def kept(self, strategy: str, seed: int, repetition: int) -> LearningCurve | None:
+        """The curve of a finished run."""
+        file = self._file(strategy, seed, repetition)
+        return LearningCurve.from_json(json.loads(file.read_text())) if file and file.exists() else None
+
+    def keep(self, strategy: str, seed: int, repetition: int, curve: LearningCurve) -> None:
+        """Write down a finished run."""
+        file = self._file(strategy, seed, repetition)
+        if file:
+            write_atomically(file, json.dumps(curve.to_json()))
+
+    def _file(self, strategy: str, seed: int, repetition: int) -> Path | None:
+        again = f"-run{repetition}" if repetition else ""
+        return self._runs and self._runs / f"{strategy}-{seed}{again}.json"
 
     def number(self, name: str, make: Callable[[], float | None]) -> float | None:
         """The same for a single figure."""

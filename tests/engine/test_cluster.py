@@ -1,0 +1,56 @@
+"""Machines die: a real cluster on loopback loses workers and whole nodes at work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import vizsla
+from vizsla.data.indexed import IndexedDataset
+from vizsla.models.backbones import load_backbone
+from vizsla.models.embed import embed
+from vizsla.shards.folder import ShardFolder
+from vizsla.shards.names import names_at
+from vizsla.testing import TOY_BACKBONE, toy_images
+
+SCRIPT = Path(__file__).with_name("losing_nodes.py")
+SECONDS = 400
+"""A quiet machine takes a tenth of it."""
+
+
+def test_killed_workers_and_lost_nodes_cost_no_row_and_give_none_twice(tmp_path):
+    images = toy_images(tmp_path / "toys", per_class=70)
+    (tmp_path / "work").mkdir()
+    command = [sys.executable, str(SCRIPT), str(images), str(tmp_path / "work")]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        said, complained = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        raise
+    assert process.returncode == 0, complained
+    report = json.loads(said.splitlines()[-1])
+    assert report["lost"] == ["worker", "node", "worker", "node"]
+
+    folder = ShardFolder(tmp_path / "work" / "rows")
+    want = embed(IndexedDataset(images), load_backbone(TOY_BACKBONE))
+    pool = folder.pool()
+    got = np.concatenate([part.vectors() for part in pool.parts])
+    names = names_at(pool, np.arange(len(got)))
+    assert names == sorted(file.relative_to(images).as_posix() for file in images.rglob("*.png"))
+    assert np.array_equal(got, want.vectors)
+    for shard in folder.manifest()["shards"]:
+        content = folder.file(shard["shard"], ".npy").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == shard["vectors"]
+
+    known = np.arange(0, 200, 9)
+    given = {"embeddings": want.vectors, "labelled": known, "labels": known // 70, "n": 25}
+    assert report["chosen"] == vizsla.select("margin", **given).tolist()
