@@ -1,0 +1,88 @@
+"""`vizsla import` and `export` as people type them: help, bars, mistakes, what is left out."""
+
+import re
+
+import pytest
+
+from vizsla.interop import formats, importers
+from vizsla.project import Project
+from vizsla.store import Answer
+
+
+@pytest.fixture
+def answered(tmp_path, photos):
+    """A project with all sixty photos labelled."""
+    with Project.open(tmp_path / "project", photos) as opened:
+        opened.add_classes(["blue", "green", "red"])
+        opened.scan()
+        me = opened.store.annotator("me").id
+        images = opened.store.images()
+        opened.store.label_batch(me, [Answer(image.id, image.path[4:-4]) for image in images])
+    return tmp_path / "project"
+
+
+@pytest.mark.parametrize(
+    ("command", "known"), [("import", importers), ("export", [*formats, "model", "onnx"])]
+)
+def test_the_help_names_every_format_with_what_it_is(command, known, vizsla_here):
+    listed = vizsla_here(command, "--help").stdout.partition("Formats:\n")[2]
+    assert set(known) <= set(re.findall(r"^  (\S+)  ", listed, re.MULTILINE))
+    if command == "export":
+        assert "forms: jsonl, csv, parquet, tree" in " ".join(listed.split())
+
+
+def test_both_ways_show_how_far_they_are(answered, photos, tmp_path, vizsla_here):
+    done = vizsla_here("export", "imagefolder", "--project", answered, "--out", tmp_path / "out")
+    assert done.stdout == f"wrote {tmp_path / 'out'}\n"
+    assert "writing imagefolder" in done.stderr and "60/60" in done.stderr
+    done = vizsla_here(
+        "import", "imagefolder", tmp_path / "out", "--project", tmp_path / "fresh", "--images", photos
+    )
+    assert done.stdout.startswith("60 labels imported, 0 rows passed over; new classes: ")
+    assert "writing labels" in done.stderr and "60/60" in done.stderr
+
+
+def test_images_that_are_gone_are_told_and_the_rest_is_written(answered, photos, tmp_path, vizsla_here):
+    gone = sorted(photos.iterdir())[0]
+    gone.unlink()
+    done = vizsla_here("export", "cvat", "--project", answered, "--out", tmp_path / "out")
+    assert done.returncode == 0
+    assert f"left out 1 images that are no longer what they were: {gone.name}\n" in done.stderr
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 59
+
+
+MISTAKES = {
+    "a format nobody knows": (
+        ["import", "jsnl", "{photos}", "--project", "{fresh}"],
+        "Did you mean 'jsonl'?",
+    ),
+    "a form nobody knows": (
+        ["export", "fiftyone", "--form", "three", "--out", "{fresh}", "--project", "{project}"],
+        "fiftyone has no form 'three'. Did you mean 'tree'? Known: dataset, tree.",
+    ),
+    "a form of a model": (
+        ["export", "onnx", "--form", "tree", "--out", "{fresh}", "--project", "{project}"],
+        "onnx is a model: it has no forms and no images. Leave out --form and --labels-only.",
+    ),
+    "a file for many files": (
+        ["export", "cvat", "--labels-only", "--out", "{fresh}.txt", "--project", "{project}"],
+        "cvat is more than one file. Give the name of a folder, or one that ends in .zip",
+    ),
+    "nothing to import": (
+        ["import", "csv", "{fresh}.csv", "--project", "{fresh}", "--images", "{photos}"],
+        "fresh.csv to import. Check the path.",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_with_its_mend_and_makes_nothing(
+    mistake, answered, photos, tmp_path, vizsla_here
+):
+    arguments, said = MISTAKES[mistake]
+    places = {"photos": photos, "fresh": tmp_path / "fresh", "project": answered}
+    before = sorted(tmp_path.iterdir())
+    done = vizsla_here(*(argument.format(**places) for argument in arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr and done.stderr.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
