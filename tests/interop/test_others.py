@@ -19,7 +19,7 @@ import pytest
 from vizsla.errors import BadOption
 from vizsla.interop import export_labels, import_labels, label_studio_config
 from vizsla.store import Answer, Ranked
-from vizsla.store.queue import REVIEW
+from vizsla.store.queue import NEAREST, REVIEW
 
 if TYPE_CHECKING:
     from tests.interop.conftest import Made
@@ -229,8 +229,8 @@ def test_what_the_project_knows_of_its_images_goes_by_fiftyones_names(
     store.label(me, Answer(ids["a.jpg"], "dog"))
     store.label_batch(me, [Answer(ids["b.jpg"], "cat"), Answer(ids["c.jpg"], "cat")])
     error = {"image": ids["b.jpg"], "label": "cat", "suggestion": ["dog", 0.9], "score": 0.5}
-    twins = {"image": ids["b.jpg"], "other": ids["c.jpg"], "differ": False, "score": 0.96}
-    store.set_setting(REVIEW, {"version": 1, "label_id": 9, "errors": [error], "duplicates": [twins]})
+    store.set_setting(REVIEW, {"version": 1, "label_id": 9, "errors": [error], "duplicates": []})
+    store.set_setting(NEAREST, {ids["b.jpg"]: 0.96, ids["c.jpg"]: 0.96})
     read = others("fiftyone_dataset", write(project, "fiftyone", tmp_path / "out"), None, None)
     names = ("uniqueness", "hardness", "mistakenness")
     told = {key: {name: of[1].get(name) for name in names if name in of[1]} for key, of in read.items()}

@@ -369,34 +369,42 @@ def test_a_replaced_photo_of_the_same_number_moves_nobody_to_another_cluster(pro
     assert np.mean(together) > 0.8
 
 
+def pool_of(points, labelled):
+    """Rows of these features, and labels of the first few."""
+    from vizsla.functional.geometry import PrincipalAxes
+    from vizsla.training.pool import Known, Rows
+
+    n, d = points.shape
+    axes = PrincipalAxes(np.zeros(d, np.float32), np.eye(d, dtype=np.float32))
+    rows = Rows(np.arange(n), np.arange(n), points.astype(np.float16), points, axes, "")
+    none = frozenset()
+    return rows, Known(dict.fromkeys(range(labelled), 0), none, none, none, none, ("a",), (1,), 0, None)
+
+
 def test_a_thousand_frames_of_one_camera_are_reviewed_in_little_memory(project):
     import tracemalloc
 
-    from vizsla.functional.geometry import PrincipalAxes
-    from vizsla.training.pool import Known, Rows
     from vizsla.training.review import near_duplicates
 
     rng, n = np.random.default_rng(0), 5000
-    points = (np.eye(32, dtype=np.float32)[rng.integers(0, 4, n)] + rng.normal(0, 0.02, (n, 32))).astype(
-        np.float32
-    )
-    axes = PrincipalAxes(np.zeros(32, np.float32), np.eye(32, dtype=np.float32))
-    rows = Rows(np.arange(n), np.arange(n), points.astype(np.float16), points, axes, "")
-    some = Known(
-        dict.fromkeys(range(500), 0),
-        frozenset(),
-        frozenset(),
-        frozenset(),
-        frozenset(),
-        ("a",),
-        (1,),
-        0,
-        None,
-    )
+    points = np.eye(32, dtype=np.float32)[rng.integers(0, 4, n)] + rng.normal(0, 0.02, (n, 32))
+    rows, some = pool_of(points.astype(np.float32), 500)
     tracemalloc.start()
-    assert len(near_duplicates(rows, some)) == 300
+    assert len(near_duplicates(rows, some).pairs) == 300
     assert tracemalloc.get_traced_memory()[1] < 100e6
     tracemalloc.stop()
+
+
+def test_the_image_nearest_to_each_labelled_one_is_that_of_a_plain_loop():
+    from vizsla.training.review import near_duplicates
+
+    points = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    found = near_duplicates(*pool_of(points, 280)).nearest
+    assert found.keys() == set(range(280))
+    for image in range(280):
+        others = [float(points[image] @ points[other]) for other in range(300) if other != image]
+        assert abs(found[image] - max(others)) < 1e-4
 
 
 def test_training_on_request_works_from_four_labels_on(project, label, settle):

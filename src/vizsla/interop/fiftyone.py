@@ -9,7 +9,7 @@ Among the attributes are three by FiftyOne's own names, from 0 to 1, where the p
 
 hardness       1 − the probability of the class that the model suggested
 mistakenness   how much the model doubts the label, √p(likeliest other class) − √p(label); of suspected errors alone
-uniqueness     1 − the cosine to the most similar image; of near-duplicates alone, all others have more
+uniqueness     1 − the cosine to the most similar image; of the newest few thousand labels
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from vizsla.interop.jsonstream import Stream
 from vizsla.interop.outgoing import Outgoing, Picture, pages
 from vizsla.interop.trees import Shared, kept, pieces, stem
 from vizsla.interop.zips import IN_MEMORY, Member
-from vizsla.store.queue import REVIEW
+from vizsla.store import Store
+from vizsla.store.queue import NEAREST, REVIEW
 
 LABELS = "labels.json"
 _DATA = "data"
@@ -41,7 +42,7 @@ def dataset(outgoing: Outgoing) -> Iterator[Member]:
     """Images in `data/` under their own paths, and `labels.json`."""
     shared = Shared(stem(image.path) for image in pages(outgoing.store) if image.path)
     number = {one.name: n for n, one in enumerate(outgoing.store.classes())}
-    known = _Known(outgoing.store.setting(REVIEW) or {})
+    known = _Known(outgoing.store)
     with SpooledTemporaryFile(IN_MEMORY) as labels:
         between = b'{"classes": ' + dump(list(number)).rstrip() + b', "labels": {\n'
         for picture in outgoing.pictures():
@@ -89,12 +90,10 @@ def _label(row: Row, number: Mapping[str, int], more: Mapping[str, float]) -> di
 class _Known:
     """What the newest review of the project says of images."""
 
-    def __init__(self, review: Mapping[str, Any]) -> None:
+    def __init__(self, store: Store) -> None:
+        review = store.setting(REVIEW) or {}
         self._doubt = {one["image"]: one["score"] for one in review.get("errors", [])}
-        self._nearest: dict[int, float] = {}
-        for pair in review.get("duplicates", []):
-            for image_id in (pair["image"], pair["other"]):
-                self._nearest[image_id] = max(pair["score"], self._nearest.get(image_id, 0.0))
+        self._nearest = {int(image_id): cosine for image_id, cosine in store.setting(NEAREST, {}).items()}
 
     def of(self, picture: Picture) -> dict[str, float]:
         """The attributes by FiftyOne's names, of those that are known."""

@@ -43,6 +43,9 @@ _TRIES = 3  # on PostgreSQL another claim may be quicker to an image
 REVIEW = "review"
 """The setting under which a trainer says what to look at again: `errors`, worst first, known up to `label_id`."""
 
+NEAREST = "nearest"
+"""The setting under which a trainer keeps, for labelled images, the cosine to the image most similar to each."""
+
 _AGAIN = "random check, skipped before"
 _RELABEL = "relabel"
 UNDONE = "undone"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,24 +46,35 @@ def label_errors(fitted: Fitted, rows: Rows, known: Known) -> list[dict[str, Any
     ]
 
 
-def near_duplicates(rows: Rows, known: Known) -> list[dict[str, Any]]:
-    """Pairs of a labelled image and another that is nearly the same; those of different labels first."""
+class Alike(NamedTuple):
+    """What is similar to the labelled images."""
+
+    pairs: list[dict[str, Any]]
+    """A labelled image and another that is nearly the same; those of different labels first."""
+    nearest: dict[int, float]
+    """Labelled image → the cosine to the image that is most similar to it."""
+
+
+def near_duplicates(rows: Rows, known: Known) -> Alike:
+    """Look for images that are similar to labelled ones, of these at the newest few thousand."""
     labelled = np.sort(rows.of(list(known.label_of)))[-_LOOKED_AT:]
     if not len(labelled):
-        return []
+        return Alike([], {})
     unit = rows.points
     pairs: dict[tuple[int, int], float] = {}
+    closest: list[float] = []
     for start in range(0, len(labelled), _ROWS_AT_ONCE):
         part = labelled[start : start + _ROWS_AT_ONCE]
         cosines = unit[part] @ unit.T
         cosines[np.arange(len(part)), part] = -1.0
+        closest += cosines.max(axis=1).astype(np.float64).round(4).tolist()
         nearest = np.argpartition(-cosines, min(_NEAREST, cosines.shape[1] - 1), axis=1)[:, :_NEAREST]
         for a, b in zip(np.repeat(np.arange(len(part)), nearest.shape[1]), nearest.ravel(), strict=True):
             if cosines[a, b] >= _ALIKE:
                 pairs[_ordered(int(part[a]), int(b))] = float(cosines[a, b])
     found = [_pair(rows, known, a, b, cosine) for (a, b), cosine in pairs.items()]
     found.sort(key=lambda pair: (not pair["differ"], -pair["score"]))
-    return found[:_MOST]
+    return Alike(found[:_MOST], dict(zip(rows.ids[labelled].tolist(), closest, strict=True)))
 
 
 def _ordered(a: int, b: int) -> tuple[int, int]:

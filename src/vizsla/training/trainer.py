@@ -25,7 +25,7 @@ from vizsla.project import ANSWERED, CATALOGUE, REQUEST, Project
 from vizsla.standing import labels_needed, news, snapshots
 from vizsla.store import Model, Pulse
 from vizsla.store.overview import TRAINING
-from vizsla.store.queue import REVIEW
+from vizsla.store.queue import NEAREST, REVIEW
 from vizsla.training import review
 from vizsla.training.due import Moment, is_due
 from vizsla.training.fit import Fitted, accuracy, checks, cold, confusion, find_clusters, fit, forecast, rank
@@ -236,10 +236,9 @@ class Trainer:
 
     def _review(self, model: Model, rows: Rows, fitted: Fitted, answers: Known) -> None:
         """What is only looked at now and then, so after the ranking, for which people wait."""
-        found = {
-            "errors": review.label_errors(fitted, rows, answers),
-            "duplicates": review.near_duplicates(rows, answers),
-        }
+        alike = review.near_duplicates(rows, answers)
+        found = {"errors": review.label_errors(fitted, rows, answers), "duplicates": alike.pairs}
+        self.store.set_setting(NEAREST, alike.nearest)
         self.store.set_setting(REVIEW, {"version": model.version, "label_id": answers.newest, **found})
         self.store.set_setting("confusion", confusion(fitted) | {"version": model.version})
 

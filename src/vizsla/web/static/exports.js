@@ -10,7 +10,10 @@ const FORMATS = [
   ['csv', 'CSV', 'One line per image with its label, who gave it and when: for spreadsheets and pandas.'],
   ['jsonl', 'JSON Lines', 'The same with everything Vizsla knows, and the way back into another project.'],
   ['folders', 'Folders', 'The images in one folder per class, as a zip: what most training scripts expect.'],
-  ['label-studio', 'Label Studio', 'Tasks with annotations, ready to be imported into Label Studio.'],
+  ['imagefolder', 'Hugging Face', 'The labelled images with a table of their labels: what load_dataset("imagefolder") reads.'],
+  ['label-studio', 'Label Studio', 'Tasks with annotations and predictions, ready to be imported into Label Studio.'],
+  ['fiftyone', 'FiftyOne', 'The images with labels, suggestions and suspected errors, ready for FiftyOne.'],
+  ['cvat', 'CVAT', 'The images in one folder per class, as CVAT takes them under "ImageNet".'],
   ['model', 'Model', 'The trained model, to label other images with: it gives the predictions you see here.'],
 ]
 
