@@ -22,6 +22,7 @@ from vizsla.project import REQUEST, Project
 from vizsla.testing import TOY_BACKBONE
 from vizsla.training.trainer import Trainer
 from vizsla.web import tasks as fetching
+from vizsla.web.bridge import Bridge
 from vizsla.web.door import Door
 from vizsla.web.label_studio import create_backend
 
@@ -98,7 +99,8 @@ def settle(project: Project) -> None:
 
 def quiet(client: TestClient) -> bool:
     """Whether the backend has nothing left to do."""
-    return client.app.state.bridge._errands._waiting == 0  # type: ignore[attr-defined]
+    bridge: Bridge = client.app.state.bridge  # type: ignore[attr-defined]
+    return bridge.idle
 
 
 @pytest.fixture

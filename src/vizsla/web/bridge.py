@@ -47,6 +47,11 @@ class Bridge:
     def close(self) -> None:
         self._errands.close()
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that was told has been taken in, and every image fetched."""
+        return self._errands.idle
+
     # what Label Studio asks
 
     def setup(self, project: Any, config: str, hostname: str, token: str) -> str:

@@ -38,6 +38,11 @@ class Errands:
         with self._lock:
             return not self._waiting and work()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not self._waiting
+
     def close(self) -> None:
         """Forget what waits."""
         self.closed = True
