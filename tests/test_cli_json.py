@@ -40,6 +40,7 @@ KEYS = {
     "predict {project} {photos}": "predictions out images not_sure unreadable",
     "export csv --out {written}": "out bytes",
     "import csv {labels}": "taken skipped new_classes reasons notes",
+    "move --to {moved}": "from to rows",
     "doctor --quick": "state findings",
     "users add ada": "name token",
     "users list": "users",
@@ -73,7 +74,7 @@ def places(tmp_path_factory, sixty_photos: Path) -> dict[str, Path]:
         (folder / "labels").write_bytes(
             b"".join(interop.formats["csv"].write(interop.Outgoing(opened.store, opened.source)))
         )
-    names = {name: folder / name for name in ("out", "demo", "written", "labels", "project")}
+    names = {name: folder / name for name in ("out", "demo", "written", "moved", "labels", "project")}
     return names | {"toys": toy_images(folder / "toys"), "photos": sixty_photos}
 
 
