@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -91,7 +92,7 @@ def compare(
             curves = _run_on(engine, arena, shelf, repeated, seeds, on_round, named)
         ceiling = shelf.number("ceiling", arena.ceiling)
         comparison = Comparison(
-            tuple(curves), pool.classes, _described(settings, arena, data, seeds, ceiling)
+            tuple(curves), pool.classes, _described(settings, arena, pool, seeds, ceiling)
         )
         if out is not None:
             write(comparison, Path(out))
@@ -331,10 +332,12 @@ def _check_before_embedding(plan: Plan, pool: IndexedDataset, test: IndexedDatas
     check_budget(plan.budget, plan.duplicates * len(images))
 
 
-def _described(plan: Plan, arena: Arena, data: Any, seeds: int, ceiling: float | None) -> dict[str, Any]:
-    folder = Path(data.dir_path if isinstance(data, IndexedDataset) else data).absolute()
+def _described(
+    plan: Plan, arena: Arena, pool: IndexedDataset, seeds: int, ceiling: float | None
+) -> dict[str, Any]:
+    parts = pool.source.address.replace(os.sep, "/").strip("/").split("/")
     return asdict(plan) | {
-        "data": "/".join(folder.parts[-2:]).removeprefix("/"),
+        "data": "/".join(parts[-2:]),
         "random_budget": plan.budget_of(RULER, arena.pool_size(0)),
         "image_size": arena.image_size,
         "images": arena.pool_size(0),

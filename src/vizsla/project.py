@@ -211,6 +211,10 @@ class Project:
                 added += self.store.add_images(chunk)
                 self._announce()
             found = Rescanned(added, 0, 0, 0, 0)
+        if (
+            self.source.at_once and not self.store.classes()
+        ):  # only now a bucket has said what its folders are
+            self.add_classes(())
         if self.settings.labels == FOLDERS:
             self.take_folder_labels()
         return found

@@ -6,9 +6,11 @@ import csv
 import itertools
 import zipfile
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from vizsla.data.remote import downloaded, is_url, upload
 from vizsla.errors import BadArray, BadOption
 
 if TYPE_CHECKING:
@@ -22,14 +24,18 @@ _MAPPED = ("embeddings", "probs", "draws")  # the large ones: read from the disk
 _AT_ONCE = 4096  # rows written in one piece
 
 
-def load(name: str, file: Path | None) -> np.ndarray | None:
-    """An array of a .npy, .npz or .parquet file. `name` is the option it was given for.
+def load(name: str, file: Path | str | None) -> np.ndarray | None:
+    """An array of a .npy, .npz or .parquet file, or of the URL of one. `name` is the option it was given for.
 
     A .npz file may hold several: the one of that name is taken, or the only one. A Parquet file gives its one
     column of lists, or all its columns of numbers side by side; one column of numbers or texts is a vector.
     """
     if file is None:
         return None
+    if isinstance(file, str) and is_url(file):
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            return load(name, downloaded(file, Path(folder)))
+    file = Path(file)
     if not file.is_file():
         raise BadArray(f"no file {file}. Give --{name} the path of a .npy, .npz or .parquet file.")
     if file.suffix == ".parquet":
@@ -113,13 +119,20 @@ def _rows_of(lists: Any, file: Path) -> np.ndarray:
     return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(len(lists), -1)
 
 
-def save(out: Path, file_names: list[str], found: Embeddings) -> None:
+def save(out: Path | str, file_names: list[str], found: Embeddings) -> None:
     """Feature rows and what they belong to: .npz and .parquet hold all of it, .npy has a .csv beside it.
 
     Columns: file_name, sha256 of the file, and embedding; the .csv counts its rows from 0 in a column of that name.
 
-    Args: out: ends in .npy, .npz or .parquet. file_names: of each row.
+    Args: out: path or URL, ends in .npy, .npz or .parquet. file_names: of each row.
     """
+    if isinstance(out, str) and is_url(out):
+        with TemporaryDirectory() as folder:
+            save(Path(folder, PurePath(out).name), file_names, found)
+            for made in sorted(Path(folder).iterdir()):  # the .csv before the .npy that it explains
+                upload(made, f"{out.rpartition('/')[0]}/{made.name}")
+        return None
+    out = Path(out)
     if out.suffix == ".parquet":
         return _save_parquet(out, file_names, found)
     import numpy as np

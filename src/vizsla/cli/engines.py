@@ -18,6 +18,7 @@ from vizsla.errors import BadOption
 if TYPE_CHECKING:
     import numpy as np
 
+    from vizsla.cli.places import Place
     from vizsla.data.sources import Source
     from vizsla.project import Project
     from vizsla.shards.pool import Shards
@@ -40,14 +41,14 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
     return engine(address(command))
 
 
-def is_sharded(file: Path | None, engine: str) -> bool:
+def is_sharded(file: Place | None, engine: str) -> bool:
     """Whether a pool is read shard by shard: a folder always is, a file where an engine is to share it out."""
-    return file is not None and (file.is_dir() or engine != "local")
+    return file is not None and (engine != "local" or (isinstance(file, Path) and file.is_dir()))
 
 
 def embed_to_shards(
     source: Source,
-    out: Path | None,
+    out: Place | None,
     *,
     engine: str,
     address: str | None,
@@ -59,8 +60,10 @@ def embed_to_shards(
     from vizsla.shards.embedding import embed_shards
     from vizsla.shards.folder import ShardFolder
 
-    if out is None or out.suffix in (".npy", ".npz", ".parquet"):
-        raise BadOption(f"--engine {engine} writes a folder of shards. Give --out FOLDER.")
+    if not isinstance(out, Path) or out.suffix in (".npy", ".npz", ".parquet"):
+        raise BadOption(
+            f"--engine {engine} writes shards into a folder that its machines share. Give --out FOLDER."
+        )
     if shard < 1:
         raise BadOption(f"--shard is a number of images, 1 or more, not {shard}.")
     began = time.monotonic()
@@ -90,8 +93,12 @@ def embed_to_shards(
         click.echo(f"left out: {len(unreadable) - 10:,} more", err=True)
 
 
-def pool_at(path: Path) -> Shards:
+def pool_at(path: Place) -> Shards:
     """The rows of a folder of shards, or of one .npy file."""
+    if not isinstance(path, Path):
+        raise BadOption(
+            f"an engine reads shards from a folder that its machines share, not {path}. Copy it there."
+        )
     from vizsla.shards.folder import ShardFolder
     from vizsla.shards.pool import of_file
 
@@ -99,7 +106,7 @@ def pool_at(path: Path) -> Shards:
 
 
 def select_from_shards(
-    strategy: str, path: Path, *, engine: str, address: str | None, as_json: bool, **options: Any
+    strategy: str, path: Place, *, engine: str, address: str | None, as_json: bool, **options: Any
 ) -> None:
     """Print the rows of a sharded pool to label next."""
     from vizsla.shards.choosing import select_shards

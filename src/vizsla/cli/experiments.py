@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,11 +13,15 @@ from vizsla.cli import completing, documents
 from vizsla.cli.base import backbone, bars, cli, complain, log_option, names, pool_size, precision
 from vizsla.cli.documents import json_option
 from vizsla.cli.engines import engine_options, is_sharded
+from vizsla.cli.places import SOURCES, place, settled
 from vizsla.errors import BadOption
 
+if TYPE_CHECKING:
+    from vizsla.cli.places import Place
 
-@cli.command()
-@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+
+@cli.command(epilog=SOURCES)
+@click.argument("images", type=place, metavar="IMAGES")
 @click.option(
     "--strategies",
     default="random,margin,auto",
@@ -52,8 +56,8 @@ from vizsla.errors import BadOption
 )
 @click.option(
     "--test",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
+    type=place,
+    metavar="IMAGES",
     help="Test images; default: 30% held out for each seed.",
 )
 @backbone
@@ -122,8 +126,8 @@ from vizsla.errors import BadOption
 @log_option
 @engine_options
 @json_option
-def compare(directory: Path, **options: Any) -> None:
-    """Compare query strategies on images in class folders: how many labels does each need?
+def compare(images: Place, **options: Any) -> None:
+    """Compare query strategies on images in class folders or a list: how many labels does each need?
 
     --noise, --long-tail, --outliers and --duplicates make the pool harder, alone or together; the test set
     stays clean and balanced as it is. With --engine ray, seeds and strategies run side by side, to the same curves.
@@ -134,7 +138,7 @@ def compare(directory: Path, **options: Any) -> None:
             "the accuracies shown are a little too good.",
             0,
         )
-    _compare(directory, **options)
+    _compare(settled(images), **options)
 
 
 @cli.command()
@@ -153,7 +157,7 @@ def demo(out: Path, as_json: bool) -> None:
     _compare(digits_folder(), out=out, as_json=as_json, **DEMO)
 
 
-def _compare(directory: Path, *, out: Path, as_json: bool, **options: Any) -> None:
+def _compare(images: Place, *, out: Path, as_json: bool, **options: Any) -> None:
     from rich.console import Console
 
     from vizsla.engine import engine_named
@@ -164,7 +168,7 @@ def _compare(directory: Path, *, out: Path, as_json: bool, **options: Any) -> No
     with engine_named(name, address) as engine, bars() as (embedding, labelling):
         if name != "local":
             options["engine"] = engine
-        comparison = compare(directory, out=out, progress=embedding, on_round=labelling, **options)
+        comparison = compare(images, out=out, progress=embedding, on_round=labelling, **options)
     written = {name: out / name for name in ("report.html", "curves.png", "summary.csv", "curves.json")}
     if as_json:
         documents.show(documents.comparison(comparison, written))
@@ -174,18 +178,15 @@ def _compare(directory: Path, *, out: Path, as_json: bool, **options: Any) -> No
         click.echo(f"  {file}")
 
 
-_file = click.Path(path_type=Path)
-
-
 @cli.command()
 @click.option("--strategy", required=True, metavar="NAME", shell_complete=completing.strategy)
 @click.option(
     "--embeddings",
-    type=_file,
+    type=place,
     metavar="FILE",
     help="(N, D) features; also a folder that vizsla embed --out wrote.",
 )
-@click.option("--probs", type=_file, metavar="FILE", help="(N, C) class probabilities.")
+@click.option("--probs", type=place, metavar="FILE", help="(N, C) class probabilities.")
 @click.option(
     "--draws",
     default="dropout",
@@ -193,8 +194,8 @@ _file = click.Path(path_type=Path)
     metavar="FILE|dropout|laplace",
     help="(N, K, C) class probabilities in K draws, or how to draw from the head.",
 )
-@click.option("--labelled", type=_file, metavar="FILE", help="Rows that are labelled already.")
-@click.option("--labels", type=_file, metavar="FILE", help="Their classes.")
+@click.option("--labelled", type=place, metavar="FILE", help="Rows that are labelled already.")
+@click.option("--labels", type=place, metavar="FILE", help="Their classes.")
 @click.option("-n", "n", required=True, type=int, help="How many rows to choose.")
 @click.option("--seed", default=0, show_default=True)
 @pool_size
@@ -207,7 +208,7 @@ _file = click.Path(path_type=Path)
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of one row number per line.")
 def select(as_json: bool, engine: str, address: str | None, shortlist: int, **options: Any) -> None:
-    """Choose rows of arrays to label next, best first. A FILE is a .npy, .npz or .parquet file.
+    """Choose rows of arrays to label next, best first. A FILE is a .npy, .npz or .parquet file, or the URL of one.
 
     Of a folder of features, or with --engine ray, they are read part by part, wherever the engine runs.
     """
@@ -229,19 +230,19 @@ def select(as_json: bool, engine: str, address: str | None, shortlist: int, **op
     for name in ("embeddings", "probs"):
         options[name] = load(name, options[name])
     if options["draws"] not in ("dropout", "laplace"):
-        options["draws"] = load("draws", Path(options["draws"]))
+        options["draws"] = load("draws", options["draws"])
     rows = choose(options.pop("strategy"), **options).tolist()
     click.echo(json.dumps(rows) if as_json else "\n".join(map(str, rows)))
 
 
-@cli.command()
-@click.argument("directory", type=_file, metavar="DIR")
+@cli.command(epilog=SOURCES)
+@click.argument("images", type=place, metavar="IMAGES")
 @backbone
 @click.option("--image-size", type=int, metavar="PX", help="Side of the network's input; default: its own.")
 @precision
 @click.option(
     "--out",
-    type=_file,
+    type=place,
     metavar="FILE",
     help="Also write the features: .npz, .parquet, or .npy with a .csv; or a folder, in shards.",
 )
@@ -255,17 +256,17 @@ def select(as_json: bool, engine: str, address: str | None, shortlist: int, **op
 @engine_options
 @json_option
 def embed(
-    directory: Path,
+    images: Place,
     backbone: str,
     image_size: int | None,
     precision: str,
-    out: Path | None,
+    out: Place | None,
     shard: int,
     engine: str,
     address: str | None,
     as_json: bool,
 ) -> None:
-    """Compute the features of all images in DIR, once: other commands find them in the cache.
+    """Compute the features of all images, once: other commands find them in the cache.
 
     An interrupted run goes on where it stopped; new and changed images are added by running it again. With int8 up
     to 500 images are computed in float32 too, to say what is lost.
@@ -281,12 +282,12 @@ def embed(
     from vizsla.models.embed import embed as embed_all
     from vizsla.models.runtime import best_runtime
 
-    if engine != "local" or (out is not None and not out.suffix):
+    if engine != "local" or (out is not None and not PurePath(out).suffix):
         from vizsla.cli.engines import embed_to_shards
         from vizsla.data.sources import source_of
 
         embed_to_shards(
-            source_of(directory),
+            source_of(settled(images)),
             out,
             engine=engine,
             address=address,
@@ -297,10 +298,12 @@ def embed(
             precision=precision,
         )
         return
-    if out is not None and out.suffix not in (".npy", ".npz", ".parquet"):
+    if out is not None and PurePath(out).suffix not in (".npy", ".npz", ".parquet"):
         raise BadOption(f"--out {out} must end in .npy, .npz or .parquet, or be a folder, without an ending.")
+    if out is not None and PurePath(out).suffix not in (".npy", ".npz", ".parquet"):
+        raise BadOption(f"--out {out} must end in .npy, .npz or .parquet.")
     network = load_backbone(backbone, image_size=image_size, precision=precision)
-    dataset = IndexedDataset(directory, check=False)
+    dataset = IndexedDataset(settled(images), check=False)
     began = time.monotonic()
     with bars() as (embedding, _):
         found = embed_all(dataset, network, progress=embedding)

@@ -12,10 +12,12 @@ import click
 from vizsla.cli import completing, documents
 from vizsla.cli.base import cli, head_option, steps
 from vizsla.cli.documents import json_option
+from vizsla.cli.places import place, settled
 from vizsla.cli.projects import project_option, the_project
 from vizsla.errors import BadOption
 
 if TYPE_CHECKING:
+    from vizsla.cli.places import Place
     from vizsla.interop import Format
 
 _path = click.Path(path_type=Path)
@@ -46,10 +48,10 @@ def _about(kind: Format) -> str:
 @click.argument("path", type=_path)
 @project_option
 @click.option(
-    "--images", type=_path, metavar="DIR", help="Image folder, for a project that does not exist yet."
+    "--images", type=place, metavar="IMAGES", help="The images, for a project that does not exist yet."
 )
 @json_option
-def import_(format: str, path: Path, project: str | None, images: Path | None, as_json: bool) -> None:
+def import_(format: str, path: Path, project: str | None, images: Place | None, as_json: bool) -> None:
     """Take in labels, and say what was taken, what was passed over, and why.
 
     All of a file is taken in or, after an error, nothing. The same file again adds nothing.
@@ -60,7 +62,7 @@ def import_(format: str, path: Path, project: str | None, images: Path | None, a
     interop.importers[format]  # this and the path before a project is made
     if not path.exists():
         raise BadOption(f"there is no {path} to import. Check the path.")
-    opened = the_project(project) if images is None else Project.open(project, images)
+    opened = the_project(project) if images is None else Project.open(project, settled(images))
     with opened, steps() as step:
         opened.scan()
         report = interop.import_labels(

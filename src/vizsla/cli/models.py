@@ -11,8 +11,10 @@ import click
 from vizsla.cli import documents
 from vizsla.cli.base import bars, cli, head_option
 from vizsla.cli.documents import json_option
+from vizsla.cli.places import SOURCES, place, settled
 
 if TYPE_CHECKING:
+    from vizsla.cli.places import Place
     from vizsla.data.sources import Source
     from vizsla.models.classifier import Classifier
     from vizsla.predictions import Table, Tally
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
 _path = click.Path(path_type=Path)
 
 
-@cli.command()
+@cli.command(epilog=SOURCES)
 @click.argument("model", metavar="MODEL")
-@click.argument("images", metavar="DIR")
+@click.argument("images", type=place, metavar="IMAGES")
 @click.option(
     "--out", type=_path, metavar="FILE", help="Where to write: .csv, .jsonl or .parquet; default: the screen."
 )
@@ -36,9 +38,9 @@ _path = click.Path(path_type=Path)
 @head_option
 @json_option
 def predict(
-    model: str, images: str, out: Path | None, not_sure: float | None, head: bool, as_json: bool
+    model: str, images: Place, out: Path | None, not_sure: float | None, head: bool, as_json: bool
 ) -> None:
-    """Predict the class of every image in DIR, with the probability of each class.
+    """Predict the class of every image, with the probability of each class.
 
     MODEL is a project, or what `vizsla export model` or `vizsla export onnx` wrote. An interrupted run goes on where
     it stopped.
@@ -46,7 +48,7 @@ def predict(
     from vizsla.data.sources import source_of
     from vizsla.predictions import Table, write_predictions
 
-    opened, source = model_at(model, head=head), source_of(images)
+    opened, source = model_at(model, head=head), source_of(settled(images))
     with bars() as (embedding, _):
         if out is not None:
             tally = write_predictions(opened, source, out, not_sure=not_sure, progress=embedding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -12,11 +13,13 @@ from vizsla.cli import completing, documents
 from vizsla.cli.base import cli, log_option, log_setting, names
 from vizsla.cli.documents import json_option
 from vizsla.cli.engines import engine_options
+from vizsla.cli.places import SOURCES, place, settled
 from vizsla.errors import BadOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vizsla.cli.places import Place
     from vizsla.project import Project
     from vizsla.web.door import Door
 
@@ -36,13 +39,13 @@ project_option = click.option(
 images_option = click.option(
     "--images",
     envvar="VIZSLA_IMAGES",
-    type=_path,
-    metavar="DIR",
-    help="Where the images lie on this machine; default: where the project says.",
+    type=place,
+    metavar="IMAGES",
+    help="Where the images lie for this machine; default: where the project says.",
 )
 
 
-def the_project(address: str | None, images: Path | None = None) -> Project:
+def the_project(address: str | None, images: Place | None = None) -> Project:
     """Open the project that a command is about."""
     from vizsla.project import Project
 
@@ -123,6 +126,11 @@ def _serving(command: Callable[..., None]) -> Callable[..., None]:
                 metavar="NAME",
                 help="Another name that this server is reached by.",
             ),
+            click.option(
+                "--signed-urls",
+                is_flag=True,
+                help="Let browsers load large pictures from the bucket itself, by URLs that last an hour.",
+            ),
             click.option("--read-only", is_flag=True, help="Show, but take no answers."),
             click.option("--no-trainer", is_flag=True, help="Train elsewhere, with vizsla worker."),
         ]
@@ -131,14 +139,14 @@ def _serving(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@cli.command()
-@click.argument("directory", type=_path, metavar="[DIR]", required=False)
+@cli.command(epilog=SOURCES)
+@click.argument("images", type=place, metavar="[IMAGES]", required=False)
 @_settings
 @click.option(
     "--project",
     metavar="P",
     shell_complete=completing.folder,
-    help="Folder or database URL for labels and settings; default: DIR/.vizsla.",
+    help="Folder or database URL for labels and settings; default: .vizsla beside the images.",
 )
 @_serving
 @click.option(
@@ -146,16 +154,16 @@ def _serving(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--annotator", default="me", show_default=True, help="Your name, kept with each label.")
 @click.option("--terminal", is_flag=True, help="Ask in this terminal instead of on a page.")
-def label(directory: Path | None, browser: bool, annotator: str, terminal: bool, **options: Any) -> None:
-    """Label a folder of images, the most useful first, on a page in your browser.
+def label(images: Place | None, browser: bool, annotator: str, terminal: bool, **options: Any) -> None:
+    """Label images, the most useful first, on a page in your browser.
 
-    Without DIR it opens 1,797 handwritten digits, to try it out. Stop and go on as you like: every answer is on
+    Without IMAGES it opens 1,797 handwritten digits, to try it out. Stop and go on as you like: every answer is on
     disk before the next question.
     """
     from vizsla.project import Project
 
-    images, given = _samples(options) if directory is None else (directory, _given(options))
-    with Project.open(options["project"], images) as project:
+    source, given = _samples(options) if images is None else (settled(images), _given(options))
+    with Project.open(options["project"], source) as project:
         project.change(**given)
         project.add_classes(options["classes"])
         if terminal:
@@ -164,8 +172,8 @@ def label(directory: Path | None, browser: bool, annotator: str, terminal: bool,
             _serve(project, _door(project, options, annotator), options, browser=browser)
 
 
-@cli.command()
-@click.argument("directory", type=_path, metavar="[DIR]", required=False)
+@cli.command(epilog=SOURCES)
+@click.argument("images", type=place, metavar="[IMAGES]", required=False)
 @_settings
 @project_option
 @_serving
@@ -174,12 +182,14 @@ def label(directory: Path | None, browser: bool, annotator: str, terminal: bool,
     is_flag=True,
     help="Serve a machine-learning backend for Label Studio instead of the page; on port 9090.",
 )
-def serve(directory: Path | None, label_studio: bool, **options: Any) -> None:
+def serve(images: Place | None, label_studio: bool, **options: Any) -> None:
     """Serve the labelling page for a team: give each a token with `vizsla users add NAME`."""
     from vizsla.project import Project
 
     opened = (
-        the_project(options["project"]) if directory is None else Project.open(options["project"], directory)
+        the_project(options["project"])
+        if images is None
+        else Project.open(options["project"], settled(images))
     )
     with opened as project:
         project.change(**_given(options))
@@ -226,7 +236,13 @@ def _door(project: Project, options: dict[str, Any], newcomer: str) -> Door:
         options["read_only"],
         cookie_name(project.mark),
         newcomer,
+        _origin(project.source.signed("any", 60)) if options["signed_urls"] else "",
     )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _serve(project: Project, door: Door, options: dict[str, Any], *, browser: bool) -> None:
@@ -275,7 +291,7 @@ def _ask_in_terminal(project: Project, annotator: str) -> None:
 @project_option
 @images_option
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when the standard input closes.")
-def worker(project: str | None, images: Path | None, with_parent: bool) -> None:
+def worker(project: str | None, images: Place | None, with_parent: bool) -> None:
     """Train in the background for a project that is served elsewhere."""
     import threading
 

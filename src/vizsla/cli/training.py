@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +14,7 @@ from vizsla.cli.projects import images_option, project_option, the_project
 from vizsla.errors import BadOption
 
 if TYPE_CHECKING:
+    from vizsla.cli.places import Place
     from vizsla.training.tuning import Recipe, Verdict
 
 
@@ -64,7 +64,7 @@ def _fine_tuning(command: Callable[..., None]) -> Callable[..., None]:
 @json_option
 def train(
     project: str | None,
-    images: Path | None,
+    images: Place | None,
     fine_tune: bool,
     log: tuple[str, ...],
     as_json: bool,

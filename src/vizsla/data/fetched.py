@@ -22,7 +22,6 @@ class WithFetched(Source):
     def __init__(self, base: Source, folder: Path) -> None:
         self.base = base
         self.fetched = Folder(folder)
-        self.at_once = base.at_once
         self.path = base.path
 
     def keep(self, file_name: str, content: bytes) -> str:
@@ -32,6 +31,10 @@ class WithFetched(Source):
 
     def _of(self, name: str) -> tuple[Source, str]:
         return (self.fetched, name.removeprefix(PREFIX)) if name.startswith(PREFIX) else (self.base, name)
+
+    @property
+    def at_once(self) -> int:
+        return self.base.at_once
 
     @property
     def address(self) -> str:
@@ -85,6 +88,13 @@ class WithFetched(Source):
 
     def class_names(self) -> Sequence[str]:
         return self.base.class_names()
+
+    def lacks_class(self, name: str) -> str:
+        return self.base.lacks_class(name)
+
+    def signed(self, name: str, seconds: int) -> str:
+        source, own = self._of(name)
+        return source.signed(own, seconds)
 
     def load(self, name: str, size: int | None = None) -> Image.Image:
         source, own = self._of(name)

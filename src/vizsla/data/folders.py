@@ -74,6 +74,11 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Itera
             yield prefix + entry.name
 
 
+def is_hidden(path: str) -> bool:
+    """Whether a relative path leads through what is hidden, or what archives and NAS boxes add."""
+    return any(part.startswith(".") or part in _NOT_OURS for part in path.split("/"))
+
+
 def class_folder(path: str) -> str | None:
     """The first folder of a relative path: the image's class. None for an image beside the folders.
 

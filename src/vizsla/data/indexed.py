@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int64
 from PIL import Image
 from torch.utils.data import Dataset
 
+from vizsla.data.borrowed import settled
 from vizsla.data.folders import number_classes
 from vizsla.data.sources import Source, source_of
 from vizsla.errors import NoImages, NoLabel, OneClass
@@ -74,7 +75,7 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         check: bool = True,
         progress: Progress | None = None,
     ) -> None:
-        self.source = source_of(dir_path)
+        self.source = source_of(dir_path if isinstance(dir_path, Source) else settled(dir_path, progress))
         self.dir_path = self.source.address if isinstance(dir_path, Source) else str(dir_path)
         self.transform = transform
         names = self.source.names()
@@ -199,10 +200,7 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         name = self.file_name(idx)
         folder = self.source.class_of(name)
         if folder is None:
-            raise NoLabel(
-                f"{name} lies in no class folder of {self.dir_path}, so its label cannot be read. "
-                "Put every image in a folder named after its class."
-            )
+            raise NoLabel(self.source.lacks_class(name))
         if self._class_folders < 2:
             raise OneClass(
                 f"{self.dir_path} has only one class folder, {folder!r}. "

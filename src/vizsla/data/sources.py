@@ -12,7 +12,7 @@ from PIL import Image
 
 from vizsla.data import images
 from vizsla.data.folders import class_folder, scan, walk
-from vizsla.errors import NoImages, UnreadableImage
+from vizsla.errors import BadOption, NoImages, UnreadableImage
 
 Stamp = tuple[int, int, int]
 """Size, and times of the last change of content and of status, ns: a file that keeps all three is the same.
@@ -23,11 +23,13 @@ Where there are no times, as in a bucket, the second number is one below 0 that 
 class Source(ABC):
     """A set of images. Making one touches no disk and no network."""
 
-    at_once = 0
-    """How many images should be read at once because reading waits for a network; 0: it does not."""
-
     path: Path | None = None
     """The folder or file that it is, where that lies on this machine."""
+
+    @property
+    def at_once(self) -> int:
+        """How many images should be read at once because reading waits for a network; 0: it does not."""
+        return 0
 
     @property
     @abstractmethod
@@ -81,6 +83,17 @@ class Source(ABC):
     def class_names(self) -> Sequence[str]:
         """The classes it speaks of, sorted; without looking at every image, where that can be."""
         return sorted({found for name in self.names() if (found := self.class_of(name)) is not None})
+
+    def lacks_class(self, name: str) -> str:
+        """What to tell a person about an image that `class_of` knows no class of."""
+        return (
+            f"{name} lies in no class folder of {self.where('').rstrip('/')}, so its label cannot be read. "
+            "Put every image in a folder named after its class."
+        )
+
+    def signed(self, name: str, seconds: int) -> str:
+        """A URL that lets a browser read the file for a while. Raises BadOption where there are none."""
+        raise BadOption(f"only buckets have signed URLs, not {self.address}. Leave out --signed-urls.")
 
     def load(self, name: str, size: int | None = None) -> Image.Image:
         """The image as `images.load` gives it. Raises UnreadableImage, Unreachable."""
@@ -162,5 +175,12 @@ def _holds_images(folder: Path) -> bool:
 
 
 def source_of(given: str | Path | Source) -> Source:
-    """The source that a person means by a path."""
-    return given if isinstance(given, Source) else Folder(given)
+    """The source that a person means: a folder, a list of images (.csv, .jsonl, .parquet), or a URL for fsspec."""
+    from vizsla.data.manifest import SUFFIXES, Manifest  # here: they are sources themselves
+    from vizsla.data.remote import Bucket, is_url
+
+    if isinstance(given, Source):
+        return given
+    if str(given).lower().endswith(SUFFIXES) and not Path(given).is_dir():
+        return Manifest(given)
+    return Bucket(given) if isinstance(given, str) and is_url(given) else Folder(given)

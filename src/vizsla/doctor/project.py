@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vizsla.doctor.finding import Finding, ok, problem, warning
+from vizsla.errors import UserError
 from vizsla.project import Project
 from vizsla.store.overview import TRAINING
 
@@ -22,11 +23,13 @@ def health(address: str) -> Iterator[Finding]:
 
 
 def _images(project: Project) -> Iterator[Finding]:
-    folder = project.images
+    folder = project.source.address
     facts: dict[str, Any] = {"folder": folder}
-    if not folder.is_dir():
-        mend = "Put it back, or name the folder it has moved to: vizsla label DIR --project P"
-        yield problem("images", f"there is no folder {folder}", mend, **facts)
+    try:
+        project.source.visit()
+    except UserError as error:
+        mend = "Put it back, or name where the images have moved to: vizsla label IMAGES --project P"
+        yield problem("images", str(error).partition(". ")[0], mend, **facts)
         return
     unreadable = project.store.images(state="unreadable")
     missing = len(project.store.images(state="missing"))

@@ -253,27 +253,29 @@ class _Files:
             self._contents.note(*zip(*places, strict=True))
             yield shas, pixels, len(batch)
 
-    def _read(self, images: Sequence[int]) -> Iterator[tuple[int, Callable[[], bytes | None]]]:
+    def _read(self, images: Sequence[int]) -> Iterator[tuple[int, Callable[[], bytes | str]]]:
         """The images with what gives their content: read from a disk when it is called, else fetched ahead of that."""
         if not self.source.at_once:
             return ((image, partial(self._content, image)) for image in images)
         ahead = 2 * self.source.at_once
         return in_threads(self._fetched, images, ahead=ahead, threads=self.source.at_once)
 
-    def _fetched(self, image: int) -> tuple[int, Callable[[], bytes | None]]:
+    def _fetched(self, image: int) -> tuple[int, Callable[[], bytes | str]]:
         content = self._content(image)
         return image, lambda: content
 
-    def _content(self, image: int) -> bytes | None:
+    def _content(self, image: int) -> bytes | str:
+        """What the file holds, or why that cannot be known."""
         try:
             return self.source.read(self.names[image])
-        except OSError:
-            return None
+        except OSError as error:
+            far = f"it cannot be fetched: {error.strerror or error}"
+            return far if self.source.at_once else "the file cannot be opened"
 
-    def _decode(self, found: tuple[int, Callable[[], bytes | None]]) -> Decoded:
+    def _decode(self, found: tuple[int, Callable[[], bytes | str]]) -> Decoded:
         image, content = found[0], found[1]()
-        if content is None:
-            return None, "the file cannot be opened"
+        if isinstance(content, str):
+            return None, content
         sha = hashlib.sha256(content).digest()
         if not self._take(sha):
             return sha, None

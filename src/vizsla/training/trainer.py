@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from vizsla import advice
-from vizsla.errors import DatabaseAway, VizslaError
+from vizsla.errors import DatabaseAway, Unreachable, VizslaError
 from vizsla.models.backbones import load_backbone
 from vizsla.models.bundle import Bundle
 from vizsla.models.embed import vector_store
@@ -41,6 +41,7 @@ _SETTLE_SECONDS = 0.3  # a burst of labels is over when none has come for so lon
 _BURST_SECONDS = 2.0  # … or when it has lasted for so long
 _STOP_SET = 2000  # images on which successive models are compared
 _SAID_SECONDS = 0.5
+_AWAY_SECONDS = 30.0  # until a server that did not answer is asked again
 
 
 class Trainer:
@@ -60,6 +61,7 @@ class Trainer:
         self._failed_at: int | None = (
             None  # the newest answer when something failed; a few more, and it is tried again
         )
+        self._again_at = math.inf  # when it is tried again all the same
         self._cold_of = ""  # pool of the order published without a model
 
     @cached_property
@@ -84,7 +86,8 @@ class Trainer:
         request, pulse = self.store.setting(REQUEST), self.store.pulse()
         asked = request != self._answered
         if self._failed_at is not None:
-            if not asked and pulse.label_id < self._failed_at + labels_needed(0):
+            enough = pulse.label_id >= self._failed_at + labels_needed(0) or time.monotonic() > self._again_at
+            if not asked and not enough:
                 return False
             self._failed_at = None
         self._look()
@@ -276,6 +279,7 @@ class Trainer:
 
     def _fail(self, error: Exception) -> None:
         self._failed_at = self.store.pulse().label_id
+        self._again_at = time.monotonic() + _AWAY_SECONDS if isinstance(error, Unreachable) else math.inf
         self._judged, self._said = None, {}
         self._answer(self.store.setting(REQUEST))  # or it would be tried again at once, for ever
         self._say("failed", error=_reason(error))

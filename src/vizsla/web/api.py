@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 from fastapi import Path as InPath
-from fastapi.responses import StreamingResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from vizsla import interop
@@ -19,7 +19,7 @@ from vizsla.project import Project
 from vizsla.store import Answer, Label, Saved, Store, Tile
 from vizsla.web import state, wire
 from vizsla.web.door import Me, Visitor, visitor
-from vizsla.web.pictures import Pictures, Size
+from vizsla.web.pictures import SIGNED_SECONDS, Pictures, Size
 from vizsla.web.watch import Watch
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -259,6 +259,10 @@ def _picture_of(size: Size) -> Callable[..., Response]:
         }
         if if_none_match is not None and tag in if_none_match:
             return Response(status_code=304, headers=headers)
+        if (elsewhere := pictures.elsewhere(image, size)) is not None:
+            return RedirectResponse(
+                elsewhere, 307, {"Cache-Control": f"private, max-age={SIGNED_SECONDS // 2}"}
+            )
         found = pictures.get(image, size)
         return Response(found.content, media_type=found.media_type, headers=headers)
 

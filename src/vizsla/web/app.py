@@ -14,7 +14,15 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from vizsla.errors import DatabaseAway, NoLabel, UnknownName, UnreadableImage, UserError, VizslaError
+from vizsla.errors import (
+    DatabaseAway,
+    NoLabel,
+    UnknownName,
+    Unreachable,
+    UnreadableImage,
+    UserError,
+    VizslaError,
+)
 from vizsla.project import Project
 from vizsla.web import state, wire
 from vizsla.web.api import router
@@ -28,6 +36,7 @@ _STATUS: list[tuple[type[VizslaError], int]] = [
     (Gone, 410),
     (Replaced, 409),
     (UnreadableImage, 415),
+    (Unreachable, 503),
     (UnknownName, 404),
     (NoLabel, 422),
     (UserError, 422),
@@ -38,7 +47,8 @@ _STATUS: list[tuple[type[VizslaError], int]] = [
 def create_app(project: Project, door: Door | None = None) -> FastAPI:
     """The page and the API of one project. The folder is scanned once the server runs."""
     health = wire.Health(version=metadata.version("vizsla"))
-    pictures = Pictures(project)
+    door = door or Door()
+    pictures = Pictures(project, signed=bool(door.pictures_from))
     watch = Watch(project, pictures, state.news)
 
     @asynccontextmanager
@@ -57,9 +67,9 @@ def create_app(project: Project, door: Door | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.project, app.state.watch, app.state.pictures = project, watch, pictures
-    app.state.door = door or Door()
+    app.state.door = door
     app.include_router(router)
-    app.add_middleware(Guard, door=app.state.door, store=project.store)
+    app.add_middleware(Guard, door=door, store=project.store)
     explain_errors(app)
 
     @app.get("/healthz")

@@ -65,6 +65,8 @@ class Door:
     """Begin of the paths that nobody reads without a token, off loopback."""
     largest_body: int = 8 * 2**20
     """Bytes that a request may bring."""
+    pictures_from: str = ""
+    """Where else the page may load pictures from, such as `https://bucket.example.org`."""
 
     @property
     def needs_token(self) -> bool:
@@ -90,6 +92,9 @@ class Guard:
         self.app = app
         self.door = door
         self.store = store
+        images = f"img-src 'self' {door.pictures_from}".rstrip()
+        policy = HEADERS["Content-Security-Policy"].replace("img-src 'self'", images)
+        self._headers = HEADERS | {"Content-Security-Policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -108,7 +113,7 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 out = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self._headers.items():
                     out.setdefault(name, value)
                 if fresh:
                     out.append("Set-Cookie", set_cookie(self.door, fresh))

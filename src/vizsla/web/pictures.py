@@ -22,6 +22,7 @@ Size = Literal["screen", "thumb"]
 
 _SIDE = {"screen": 1600, "thumb": 256}
 _SMALL = 512  # up to this side PNG, which keeps the few pixels of a small picture as they are
+SIGNED_SECONDS = 3600
 _CACHE_BYTES = 96 * 2**20
 _AT_ONCE = threading.BoundedSemaphore(2 * (os.cpu_count() or 1))  # large images need much memory
 
@@ -45,8 +46,9 @@ class Encoded:
 class Pictures:
     """Decodes and shrinks images, and keeps the small ones in memory."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, *, signed: bool = False) -> None:
         self.project = project
+        self._signed = signed
         self.hashes: dict[int, str] = {}
         """Contents met for the first time, for whoever writes them to the store."""
         self._kept: OrderedDict[str, Encoded] = OrderedDict()
@@ -69,6 +71,15 @@ class Pictures:
         """The ETag of a picture."""
         what = f"{self.mark(image.id)}|{image.size}|{image.mtime_ns}|{size}"
         return f'"{hashlib.sha256(what.encode()).hexdigest()[:20]}"'
+
+    def elsewhere(self, image: Image, size: Size) -> str | None:
+        """A URL that gives the large picture to a browser for an hour, where the server was told to use such.
+
+        Raises: Gone.
+        """
+        if not self._signed or size != "screen":
+            return None
+        return self.project.source.signed(self._name(image), SIGNED_SECONDS)
 
     def get(self, image: Image, size: Size) -> Encoded:
         """The picture.

@@ -1,0 +1,346 @@
+"""Images behind URLs: s3://, gs://, http:// and whatever else fsspec opens. Fetched once, and patiently."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+from urllib.parse import quote, unquote, urlsplit
+
+from vizsla.data.folders import is_hidden
+from vizsla.data.images import IMAGE_SUFFIXES
+from vizsla.data.kept import Kept
+from vizsla.data.sources import Source, Stamp
+from vizsla.errors import BadOption, NoImages, Unreachable, UserError
+
+AT_ONCE = 32
+"""Images on their way at once: enough to hide a server 100 ms away behind the backbone's work."""
+
+_TRIES = 5
+_FIRST_WAIT = 0.5  # seconds, doubled with each try
+_GONE = (404, 410)
+_PASSING = (408, 425, 429)  # states of a server that may be another soon, as those from 500 on
+_NETWORK = frozenset(
+    {"aiohttp", "aiobotocore", "botocore", "gcsfs", "google", "azure", "requests", "urllib3"}
+)
+
+T = TypeVar("T")
+
+
+def is_url(text: str) -> bool:
+    """Whether it is the address of something far away.
+
+    >>> is_url("s3://bucket/photos"), is_url("/home/me/photos"), is_url("C:\\\\photos")
+    (True, False, False)
+    """
+    return "://" in text
+
+
+class Remote:
+    """Files by URL. One for each source; safe in threads, and made anew after a fork or in another process."""
+
+    def __init__(self, kept: Kept | None = None) -> None:
+        self._given = kept
+        self._filesystems: dict[tuple[int, str], Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_given": None, "_filesystems": {}}
+
+    @cached_property
+    def kept(self) -> Kept:
+        return self._given or Kept()
+
+    def filesystem(self, url: str) -> Any:
+        """What fsspec opens this kind of URL with. Raises BadOption where its package is missing."""
+        protocol = url.partition("://")[0]
+        mine = os.getpid(), protocol  # none of them outlives a fork
+        if mine not in self._filesystems:
+            self._filesystems[mine] = _open(protocol)
+        return self._filesystems[mine]
+
+    def read(self, url: str, stamp: Stamp) -> bytes:
+        """The content, from this disk where it was fetched before under the same stamp.
+
+        Raises: OSError where there is no such file, or it may not be read; Unreachable.
+        """
+        key = f"{url}\n{stamp[0]}\n{stamp[1]}"
+        content = self.kept.get(key)
+        if content is None:
+            content = patiently(url, partial(self._fetch, url, stamp[0]))
+            self.kept.put(key, content)
+        return content
+
+    def _fetch(self, url: str, size: int) -> bytes:
+        fs = self.filesystem(url)
+        content: bytes = fs.cat_file(url)
+        if 0 <= size != len(content) and _size(fs.info(url)) not in (-1, len(content)):
+            raise ConnectionError(f"{len(content)} bytes came instead of {size}")
+        return content
+
+    def stamp(self, url: str) -> Stamp:
+        """Asks the server. Raises OSError where there is no such file; Unreachable."""
+        return _stamp(patiently(url, lambda: self.filesystem(url).info(url)))
+
+    def listing(self, url: str) -> Iterator[tuple[str, Stamp]]:
+        """Every file below the URL, as its path from there. Raises OSError; Unreachable."""
+        fs = self.filesystem(url)
+        fs.invalidate_cache()
+        found: Mapping[str, Mapping[str, Any]] = patiently(url, lambda: fs.find(url, detail=True))
+        base = fs._strip_protocol(url).rstrip("/") + "/"
+        files = {path.removeprefix(base): about for path, about in found.items() if path.startswith(base)}
+        if any(_is_bare(about) for about in files.values()):  # a page of links, say: it names no sizes
+            yield from self._asked(base, [path for path in files if _is_image(path)])
+            return
+        for path, about in files.items():
+            yield path, _stamp(about)
+
+    def _asked(self, base: str, paths: Sequence[str]) -> Iterator[tuple[str, Stamp]]:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            yield from zip(paths, threads.map(lambda path: self.stamp(base + path), paths), strict=True)
+
+    def signed(self, url: str, seconds: int) -> str:
+        """A URL by which anyone may read the file for a while. Raises BadOption where there are none."""
+        try:
+            return str(self.filesystem(url).sign(url, expiration=seconds))
+        except NotImplementedError:
+            protocol = url.partition("://")[0]
+            raise BadOption(f"{protocol}:// has no signed URLs. Leave out --signed-urls.") from None
+
+
+class Bucket(Source):
+    """Everything below a URL: a bucket, a folder of one, or a web page with links to images."""
+
+    def __init__(self, url: str, remote: Remote | None = None) -> None:
+        self.url = url.rstrip("/")
+        self.remote = remote or Remote()
+        self._stamps: dict[str, Stamp] = {}
+        self._quoted = url.startswith(("http://", "https://"))
+
+    @property
+    def address(self) -> str:
+        return self.url
+
+    @property
+    def at_once(self) -> int:
+        return AT_ONCE
+
+    @property
+    def title(self) -> str:
+        return PurePosixPath(unquote(self.url)).name or "images"
+
+    def visit(self) -> None:
+        try:
+            about = patiently(self.url, lambda: self.remote.filesystem(self.url).info(self.url))
+        except OSError as error:
+            raise NoImages(_not_there(self.url, error)) from None
+        if about["type"] == "file" and _is_image(self.url):
+            raise NoImages(f"{self.url} is a single file. Give the folder that holds the images.")
+
+    def files(self) -> Iterator[tuple[str, Stamp]]:
+        found: dict[str, Stamp] = {}
+        try:
+            for path, stamp in self.remote.listing(self.url):
+                name = unquote(path) if self._quoted else path
+                if _is_image(name) and not is_hidden(name):
+                    self._stamps[name] = found[name] = stamp
+                    yield name, stamp
+        except OSError as error:
+            raise NoImages(_not_there(self.url, error)) from None
+        if not found:
+            raise NoImages(f"no image below {self.url}. Vizsla reads {' '.join(sorted(IMAGE_SUFFIXES))}.")
+        self._stamps = found
+
+    def expect(self, stamps: Mapping[str, Stamp]) -> None:
+        self._stamps |= stamps
+
+    def where(self, name: str) -> str:
+        return f"{self.url}/{quote(name) if self._quoted else name}"
+
+    def stamp(self, name: str) -> Stamp:
+        if name not in self._stamps:
+            self._stamps[name] = self.remote.stamp(self.where(name))
+        return self._stamps[name]
+
+    def read(self, name: str) -> bytes:
+        return self.remote.read(self.where(name), self.stamp(name))
+
+    def class_names(self) -> Sequence[str]:
+        """Those found so far: to list a large bucket takes minutes."""
+        return sorted({found for name in self._stamps if (found := self.class_of(name)) is not None})
+
+    def signed(self, name: str, seconds: int) -> str:
+        return self.remote.signed(self.where(name), seconds)
+
+
+def patiently(url: str, ask: Callable[[], T]) -> T:
+    """What it returns, asked again for a while where the network or the server fails.
+
+    Raises: FileNotFoundError, PermissionError or another OSError where asking again would not help; Unreachable
+            where nobody answers, or nobody who knows us; BadOption where fsspec lacks a package.
+    """
+    for attempt in range(_TRIES):
+        if attempt:
+            time.sleep(_FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.7, 1.3))
+        try:
+            return ask()
+        except UserError:
+            raise
+        except Exception as error:
+            last = _cause(error)
+            if not _may_pass(last):
+                break
+    if _status(last) in _GONE:
+        raise FileNotFoundError(errno.ENOENT, _said(last)) from None
+    if isinstance(last, OSError) and not _may_pass(last):
+        raise last
+    if type(last).__name__ in ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"):
+        raise Unreachable(_no_credentials(url)) from None
+    if not _is_of_network(last):
+        raise last
+    if not _may_pass(last):
+        raise PermissionError(errno.EACCES, _said(last)) from None
+    raise Unreachable(
+        f"{_host(url)} does not answer ({_said(last)}). What is done is kept: the same command goes on from there."
+    ) from None
+
+
+def downloaded(url: str, folder: Path) -> Path:
+    """The file, in this folder. Raises NoImages where there is none; Unreachable; BadOption."""
+    file = folder / PurePosixPath(url).name
+    fs = Remote().filesystem(url)
+    try:
+        patiently(url, lambda: fs.get_file(url, str(file)))
+    except OSError as error:
+        raise NoImages(_not_there(url, error)) from None
+    return file
+
+
+def upload(file: Path, url: str) -> None:
+    """Put the file there; it is seen whole or not at all. Raises NoImages where nothing may be put; Unreachable."""
+    fs = Remote().filesystem(url)
+    try:
+        patiently(url, lambda: fs.put_file(str(file), url))
+    except OSError as error:
+        raise NoImages(_not_there(url, error)) from None
+
+
+def _open(protocol: str) -> Any:
+    options: dict[str, Any] = {}
+    if protocol in ("s3", "s3a"):  # it tries again by itself, too: twice is enough
+        again = {"total_max_attempts": 2, "mode": "standard"}
+        options["config_kwargs"] = {"retries": again, "connect_timeout": 10, "max_pool_connections": AT_ONCE}
+    try:
+        import fsspec
+
+        if protocol in ("http", "https"):
+            import aiohttp
+
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
+            options["client_kwargs"] = {"timeout": timeout}
+        return fsspec.filesystem(protocol, **options)
+    except ImportError:
+        mend = {"gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "sftp": "paramiko"}.get(
+            protocol
+        )
+        raise BadOption(
+            f"images at {protocol}:// need a package that is not installed. "
+            f"Run: pip install {mend or repr('vizsla[remote]')}."
+        ) from None
+    except ValueError:
+        raise BadOption(f"nothing here opens {protocol}://. Use s3://, gs:// or http(s)://.") from None
+
+
+def _cause(error: BaseException) -> Exception:
+    """What went wrong below: fsspec's HTTP says "not found" for every failure of a connection."""
+    below = error.__cause__ or error.__context__
+    if isinstance(error, FileNotFoundError) and isinstance(below, Exception) and _may_pass(below):
+        return below
+    assert isinstance(error, Exception)
+    return error
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether asking again may help."""
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
+        return False
+    if (status := _status(error)) is not None:
+        return status in _PASSING or status >= 500
+    if isinstance(error, OSError):
+        return error.errno != errno.EINVAL  # by which s3fs says that a request makes no sense
+    return _is_of_network(error) and "Credential" not in type(error).__name__
+
+
+def _is_of_network(error: Exception) -> bool:
+    known = any(kind.__module__.partition(".")[0] in _NETWORK for kind in type(error).__mro__)
+    return known or isinstance(error, OSError) or type(error).__name__ == "FSTimeoutError"
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status of the answer, where there was one: aiohttp says it in one way, botocore in another."""
+    answer = getattr(error, "response", None)
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, dict) else None
+    status = status or getattr(error, "status", None)
+    return status if isinstance(status, int) and status else None
+
+
+def _said(error: Exception) -> str:
+    if (status := _status(error)) is not None:
+        return f"HTTP status {status}"
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split()).rstrip(".") or type(error).__name__
+
+
+def _host(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or parts.netloc}"
+
+
+def _not_there(url: str, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no {url}. Check the address."
+    if isinstance(error, PermissionError):
+        return f"{url} may not be read ({_said(error)}). {_CREDENTIALS}"
+    return f"cannot read {url}: {_said(error)}. Check the address."
+
+
+_CREDENTIALS = (
+    "Give credentials by AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `aws configure`; "
+    "for a public bucket set FSSPEC_S3_ANON=true."
+)
+
+
+def _no_credentials(url: str) -> str:
+    return f"no credentials for {url}. {_CREDENTIALS}"
+
+
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_bare(about: Mapping[str, Any]) -> bool:
+    return about.get("size") is None
+
+
+def _size(about: Mapping[str, Any]) -> int:
+    size = about.get("size")
+    return -1 if size is None else int(size)
+
+
+_VERSIONS = ("ETag", "etag", "generation", "content_md5", "Last-Modified", "LastModified", "last_modified")
+_TIMES = ("modified", "created")
+
+
+def _stamp(about: Mapping[str, Any]) -> Stamp:
+    """Size, and minus a number made of the ETag, or of the time where there is none; 0 where there is neither."""
+    said = next((about[name] for name in (*_VERSIONS, *_TIMES) if about.get(name) is not None), None)
+    if said is None:
+        return _size(about), 0, 0
+    number = int.from_bytes(hashlib.blake2b(str(said).encode(), digest_size=8).digest()) >> 1
+    return _size(about), -number, 0
