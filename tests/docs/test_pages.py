@@ -43,6 +43,7 @@ RUN_ELSEWHERE = {
     r"pip install .*": "extras are checked against pyproject.toml below",
     r"scripts/(test|campaign).*": "the tests themselves, and what takes hours",
     r"vizsla demo$": "two minutes: tests/test_cli.py",
+    r"vizsla \w+ (s3|gs|https|torchvision|hf):.*|vizsla select .* s3://.*": "far away: tests/sources",
     r"docker .*": "there is no Docker where tests run",
     r"(SSRF_PROTECTION_ENABLED|curl)\b.*": "Label Studio itself: tests/web/test_label_studio_real.py",
     r".* \| jq .*": "jq is the reader's: tests/test_cli_json.py has the command",

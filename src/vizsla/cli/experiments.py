@@ -300,8 +300,6 @@ def embed(
         return
     if out is not None and PurePath(out).suffix not in (".npy", ".npz", ".parquet"):
         raise BadOption(f"--out {out} must end in .npy, .npz or .parquet, or be a folder, without an ending.")
-    if out is not None and PurePath(out).suffix not in (".npy", ".npz", ".parquet"):
-        raise BadOption(f"--out {out} must end in .npy, .npz or .parquet.")
     network = load_backbone(backbone, image_size=image_size, precision=precision)
     dataset = IndexedDataset(settled(images), check=False)
     began = time.monotonic()
