@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import datasets
@@ -75,6 +76,7 @@ def test_it_is_written_once_and_nothing_half_done_is_left(mnist: dict, cache: Pa
 
 
 def test_torchvision_without_a_network_says_what_works(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers the proxies of its first use
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody is there
     expected = r"^cannot get torchvision:CIFAR10:train: .* put its files into .*torchvision as .*$"
