@@ -299,7 +299,8 @@ def test_missing_extras_are_no_problem_until_they_are_needed(tmp_path):
     env = without("psycopg", "pyarrow", tmp_path=tmp_path)
     code, found = doctor_in(env, "--quick")
     assert code == 0
-    assert {"parquet", "postgres"} <= set(found["extras"].facts["missing"])
+    assert found["extras"].facts["missing"]["parquet"] == ["pyarrow>=15"]
+    assert "postgres" in found["extras"].facts["missing"]
     assert "notebook" in found["extras"].facts["installed"]
     assert "pip install 'vizsla[" in found["extras"].text
     code, found = doctor_in(env, "--quick", "--project", "postgresql://me@127.0.0.1/nothing")
@@ -314,6 +315,25 @@ def test_a_library_that_is_missing_is_named_and_all_that_works_without_it_is_sti
     assert "'torch>=" in found["libraries"].mend
     assert found["speed"].state == found["device"].state == "problem"
     assert found["cache"].state == "ok"
+
+
+def test_without_the_library_of_databases_a_project_is_a_problem_and_no_traceback(project, tmp_path):
+    env = without("sqlalchemy", tmp_path=tmp_path)
+    code, found = doctor_in(env, "--quick", "--project", project.address)
+    assert code == 1
+    assert "sqlalchemy is there, but Python cannot import sqlalchemy" in found["libraries"].text
+    assert "No module named 'sqlalchemy'" in found["project"].text
+    assert found["cache"].state == "ok"
+
+
+def test_a_library_that_is_too_old_is_told_with_the_version_it_must_have(tmp_path):
+    about = tmp_path / "timm-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 0.1\n")
+    code, found = doctor_in(without(tmp_path=tmp_path), "--quick")
+    assert code == 1
+    assert found["libraries"].text == "timm is 0.1, and must be >=1.0.9"
+    assert "'timm>=1.0.9'" in found["libraries"].mend
 
 
 # --- figures

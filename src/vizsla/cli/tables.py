@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from vizsla import monitor
-from vizsla.doctor.finding import Finding
 from vizsla.project import Project
 from vizsla.standing import standing
 
@@ -41,22 +38,3 @@ def print_status(project: Project) -> None:
         "advice", now.advice.text if now.advice else "keep labelling: nothing speaks for stopping yet"
     )
     Console().print(table)
-
-
-_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
-
-
-def print_findings(findings: Iterable[Finding]) -> list[Finding]:
-    """Print a row per finding, and below what is not well how to mend it; returns them all."""
-    with Console(stderr=True).status("looking …"):
-        found = list(findings)
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for options in ({"no_wrap": True}, {"no_wrap": True}, {"overflow": "fold"}):
-        table.add_column(**options)
-    for one in found:
-        text = Text(one.text)
-        if one.mend:
-            text.append(f"\n→ {one.mend}", style="bold")
-        table.add_row(Text(one.state, style=_COLOURS[one.state]), one.topic, text)
-    Console().print(table)
-    return found

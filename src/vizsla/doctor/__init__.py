@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from vizsla.doctor import cache, database, machine, project, speed
+from vizsla.doctor import cache, machine, speed
 from vizsla.doctor.finding import Finding, State, problem, worst
 from vizsla.errors import VizslaError
 
@@ -42,10 +42,17 @@ def examine(address: str | None, *, seconds: float = 2.0) -> Iterator[Finding]:
     for topic, look in looks:
         yield from _guarded(topic, look)
     if address is not None:
-        found = list(_guarded("database", partial(database.health, address)))
-        yield from found
-        if worst(found) != "problem" and database.is_current(found):
-            yield from _guarded("project", partial(project.health, address))
+        yield from _guarded("project", partial(_project, address))
+
+
+def _project(address: str) -> Iterator[Finding]:
+    """The database, and the rest where that may be opened without being changed."""
+    from vizsla.doctor import database, project  # here, for what they need may be what is missing
+
+    found = list(_guarded("database", partial(database.health, address)))
+    yield from found
+    if worst(found) != "problem" and database.is_current(found):
+        yield from project.health(address)
 
 
 def _guarded(topic: str, look: Look) -> Iterator[Finding]:

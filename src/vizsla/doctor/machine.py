@@ -26,17 +26,17 @@ def versions() -> Iterator[Finding]:
     python, system = platform.python_version(), platform.platform()
     text = f"{known['vizsla']}, Python {python}, {platform.system()} {platform.release()}"
     yield ok("vizsla", text, python=python, system=system)
-    missing = unmet(None)
     listed = ", ".join(f"{name} {found}" for name, found in known.items() if name != "vizsla")
-    if missing:
-        mend = f"Run: pip install {' '.join(repr(str(one)) for one in missing)}"
-        yield problem("libraries", f"not as needed: {_as_found(missing)}", mend, versions=known)
+    if lacking := unmet(None):
+        told = ", ".join(f"{one.name} {what}" for one, what in lacking.items())
+        mend = f"Run: pip install --force-reinstall {' '.join(repr(str(one)) for one in lacking)}"
+        yield problem("libraries", told, mend, versions=known)
     else:
         yield ok("libraries", listed, versions=known)
 
 
 def extras() -> Iterator[Finding]:
-    """Which extras are there. One that is half there is a warning; one that is not is nobody's fault."""
+    """Which extras are there; to lack one is no fault."""
     groups = [name for name in metadata("vizsla").get_all("Provides-Extra") or () if name != "dev"]
     lacking = {name: unmet(name) for name in groups}
     there = [name for name in groups if not lacking[name]]
@@ -48,14 +48,14 @@ def extras() -> Iterator[Finding]:
         "extras",
         text,
         installed=there,
-        missing={name: [str(one) for one in lacking[name]] for name in absent},
+        missing={name: [f"{one.name}{one.specifier}" for one in lacking[name]] for name in absent},
     )
 
 
-def unmet(extra: str | None) -> list[Requirement]:
-    """The packages of an extra, or those always needed, that are absent, too old or cannot be imported."""
+def unmet(extra: str | None) -> dict[Requirement, str]:
+    """What is wrong with packages of an extra, or with those always needed."""
     wanted = [Requirement(line) for line in requires("vizsla") or ()]
-    return [one for one in wanted if _belongs(one, extra) and not _is_met(one)]
+    return {one: what for one in wanted if _belongs(one, extra) and (what := _lack(one))}
 
 
 def _belongs(requirement: Requirement, extra: str | None) -> bool:
@@ -65,14 +65,15 @@ def _belongs(requirement: Requirement, extra: str | None) -> bool:
     return not always and requirement.marker is not None and requirement.marker.evaluate({"extra": extra})
 
 
-def _is_met(requirement: Requirement) -> bool:
+def _lack(requirement: Requirement) -> str | None:
     try:
         found = distribution(requirement.name)
     except PackageNotFoundError:
-        return False
-    return requirement.specifier.contains(found.version, prereleases=True) and all(
-        map(_is_found, _modules(found))
-    )
+        return "is missing"
+    if not requirement.specifier.contains(found.version, prereleases=True):
+        return f"is {found.version}, and must be {requirement.specifier}"
+    lost = sorted(module for module in _modules(found) if not _is_found(module))
+    return f"is there, but Python cannot import {', '.join(lost)}" if lost else None
 
 
 def _modules(found: Distribution) -> Iterable[str]:
@@ -93,10 +94,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _as_found(missing: Iterable[Requirement]) -> str:
-    return ", ".join(f"{one.name} {_version(one.name) or 'is missing'} ({one.specifier})" for one in missing)
 
 
 def processor() -> Iterator[Finding]:
