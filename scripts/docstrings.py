@@ -28,10 +28,10 @@ class OurDocstrings(Extension):
         rewrite(func.docstring, [parameter.name for parameter in func.parameters])
 
     def on_class(self, *, cls: Class, **_: Any) -> None:
-        """Its arguments are those of `__init__`, or its fields."""
+        """Its arguments are those of `__init__`; where it has none written down, its fields."""
         made = cls.members.get("__init__")
-        names = [parameter.name for parameter in made.parameters] if isinstance(made, Function) else []
-        rewrite(cls.docstring, [*names, *cls.members])
+        written = isinstance(made, Function)
+        rewrite(cls.docstring, [one.name for one in made.parameters] if written else list(cls.members))
 
 
 def rewrite(docstring: Docstring | None, names: list[str]) -> None:
