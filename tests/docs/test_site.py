@@ -115,7 +115,9 @@ def test_the_reference_of_python_gives_arguments_one_by_one(site: Path):
     page = (site / "python-api.html").read_text("utf-8")
     assert "<li><code>labelled</code>: row numbers that are labelled already.</li>" in page
     assert "<li><code>labels</code>: their classes, in the same order.</li>" in page
-    assert "<li><code>check</code>: decode every file once, now, and leave out the unreadable ones.</li>" in page
+    assert (
+        "<li><code>check</code>: decode every file once, now, and leave out the unreadable ones.</li>" in page
+    )
     assert set(vizsla.__all__) - {"functional", "strategies"} <= set(re.findall(r">(\w+)</span>", page))
     assert all(f"vizsla.{name}" in page for name in ("functional", "strategies"))
     assert {"bald", "margin", "suspects", "check_strategy"} <= set(re.findall(r">(\w+)</span>", page))
