@@ -6,12 +6,14 @@ import io
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import fsspec
+import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -283,6 +285,7 @@ def test_commands_on_a_bucket_that_is_not_there_end_with_one_line_and_code_2(
 def test_serving_a_bucket_loads_no_torch(photos: str, tmp_path: Path, s3) -> None:
     script = f"""
 import sys
+import time
 from fastapi.testclient import TestClient
 from vizsla.project import Project
 from vizsla.web.app import create_app
@@ -293,3 +296,23 @@ with Project.open({str(tmp_path / "p")!r}, "s3://{photos}/some") as project:
 assert "torch" not in sys.modules and "torchvision" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_a_real_server_shows_a_bucket_and_signs_for_it_only_when_told_to(
+    serve, s3, photos: str, tmp_path: Path
+) -> None:
+    url = f"s3://{photos}/some"
+    for more, status in (((), 200), (("--signed-urls",), 307)):
+        server = serve(url, "--classes", "red,green,blue", "--no-trainer", *more)
+        with httpx.Client(base_url=server.url) as client:
+            client.get("/")
+            for _ in range(100):  # the bucket is listed meanwhile
+                if client.get("/api/project").json()["counts"]["total"] == 3:
+                    break
+                time.sleep(0.1)
+            answer = client.get("/api/images/1")
+            assert answer.status_code == status
+        assert server.said[0].startswith(f"{url} · answers go to ")
+        assert server.stop() in (0, 130)
+    stranger = httpx.get(answer.headers["Location"])
+    assert stranger.content == s3.get(photos, "some/blue.png")  # the first of the list

@@ -236,7 +236,7 @@ def _door(project: Project, options: dict[str, Any], newcomer: str) -> Door:
         options["read_only"],
         cookie_name(project.mark),
         newcomer,
-        _origin(project.source.signed("any", 60)) if options["signed_urls"] else "",
+        pictures_from=_origin(project.source.signed("any", 60)) if options["signed_urls"] else "",
     )
 
 
