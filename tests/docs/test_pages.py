@@ -42,7 +42,8 @@ RUN_ELSEWHERE = {
     r"python3 -m venv .*": "the README's first command, run by whoever installs Vizsla",
     r"pip install .*": "extras are checked against pyproject.toml below",
     r"scripts/(test|campaign).*": "the tests themselves, and what takes hours",
-    r"vizsla demo$": "two minutes: tests/test_cli.py",
+    r"vizsla demo\b": "two minutes: tests/test_cli.py",
+    r"vizsla compare pets --(strategies random,margin,auto|long-tail 10) ": "the README's, ten seeds to 300 labels",
     r"vizsla \w+ (s3|gs|https|torchvision|hf):.*|vizsla select .* s3://.*": "far away: tests/sources",
     r"docker .*": "there is no Docker where tests run",
     r"(SSRF_PROTECTION_ENABLED|curl)\b.*": "Label Studio itself: tests/web/test_label_studio_real.py",
@@ -275,6 +276,16 @@ def test_everything_on_a_page_runs_and_says_what_is_shown(page: Path, session: S
             assert expected.fullmatch(tidy(printed)), f"{where}: it prints\n{printed}"
         if block.kind != "python":
             printed = ""
+
+
+def test_the_commands_of_the_readme_run_once_somebody_has_labelled(session: Session):
+    session.run("vizsla import csv labels.csv --project photos/.vizsla --images photos")
+    session.run("vizsla train --project photos/.vizsla")
+    shutil.copytree("pets-test/cat", "more-photos")
+    shell = [block for block in blocks(ROOT / "README.md") if block.kind == "sh"]
+    assert len(shell) == 3
+    for block in shell:
+        check_shell(session, block, f"README.md:{block.line}")
 
 
 def test_extras_that_pages_name_are_there():
