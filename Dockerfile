@@ -7,6 +7,9 @@
 # docker run -v "$PWD/photos:/photos" -p 8050:8050 --name label vizsla serve /photos --host 0.0.0.0 --port 8050
 # docker exec label vizsla users add me --project /photos/.vizsla     then open localhost:8050/?token=TOKEN
 #
+# For a team, with PostgreSQL: deploy/compose.yaml and deploy/kubernetes. Smaller, without Jupyter:
+# docker build --build-arg EXTRAS=postgres -t vizsla .
+#
 # To keep what is written, and to read your own images, mount a folder as yourself:
 # docker run --user "$(id -u)" -v "$PWD:/home/vizsla/here" vizsla demo --out here/vizsla-demo
 FROM python:3.11-slim
@@ -14,10 +17,12 @@ FROM python:3.11-slim
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN pip install --no-cache-dir '.[notebook]'
+ARG EXTRAS=notebook,postgres
+RUN pip install --no-cache-dir ".[${EXTRAS}]"
 
 COPY docker/entrypoint.sh /usr/local/bin/entrypoint
-RUN chmod 755 /usr/local/bin/entrypoint && useradd --create-home vizsla
+RUN chmod 755 /usr/local/bin/entrypoint && useradd --create-home --uid 1000 vizsla \
+    && mkdir /cache && chown vizsla /cache && chmod a+rwX /cache
 
 ENV HOME=/home/vizsla
 WORKDIR /home/vizsla

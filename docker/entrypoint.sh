@@ -1,6 +1,16 @@
 #!/bin/sh
 # What the container runs: Jupyter for `notebook`, else the command of vizsla that is named.
+# A secret may come as a file: PGPASSWORD_FILE and VIZSLA_PROJECT_FILE name what holds PGPASSWORD and VIZSLA_PROJECT.
 set -eu
+
+if [ -n "${PGPASSWORD_FILE:-}" ]; then
+  PGPASSWORD=$(cat "$PGPASSWORD_FILE")
+  export PGPASSWORD
+fi
+if [ -n "${VIZSLA_PROJECT_FILE:-}" ]; then
+  VIZSLA_PROJECT=$(cat "$VIZSLA_PROJECT_FILE")
+  export VIZSLA_PROJECT
+fi
 
 if [ "${1:-}" = notebook ]; then
   shift

@@ -225,7 +225,7 @@ class Server:
         if not found.wait(60):
             self.kill()
             raise AssertionError(f"the server said nothing of an address: {self.said}")
-        self.url = next(url for line in reversed(self.said) for url in re.findall(r"http://[^ ]+", line))
+        self.url = next(url for line in reversed(self.said) for url in re.findall(r'http://[^ "]+', line))
 
     def _listen(self, process: subprocess.Popen[str], found: threading.Event) -> None:
         assert process.stdout is not None

@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 
 import click
 
+from vizsla import logs
 from vizsla.cli import completing, documents
 from vizsla.cli.base import cli, log_option, log_setting, names
 from vizsla.cli.documents import json_option
 from vizsla.cli.engines import engine_options
 from vizsla.cli.places import SOURCES, place, settled
 from vizsla.errors import BadOption
+from vizsla.logs import FORMAT, FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +111,16 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+log_option = click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    default="plain",
+    show_default=True,
+    envvar=FORMAT,
+    help="json: requests and events, one object a line, on the standard error.",
+)
+
+
 def _serving(command: Callable[..., None]) -> Callable[..., None]:
     """Options of a server."""
     for option in reversed(
@@ -177,6 +189,7 @@ def label(images: Place | None, browser: bool, annotator: str, terminal: bool, *
 @_settings
 @project_option
 @_serving
+@log_option
 @click.option(
     "--label-studio",
     is_flag=True,
@@ -186,6 +199,7 @@ def serve(images: Place | None, label_studio: bool, **options: Any) -> None:
     """Serve the labelling page for a team: give each a token with `vizsla users add NAME`."""
     from vizsla.project import Project
 
+    logs.set_up(options["log_format"])
     opened = (
         the_project(options["project"])
         if images is None
@@ -253,6 +267,9 @@ def _serve(project: Project, door: Door, options: dict[str, Any], *, browser: bo
 
     def ready() -> None:
         opened = browser and open_browser(address)
+        logs.tell("listening", address=address, project=project.store.name)
+        if logs.is_json():
+            return
         click.echo(f"{project.source.address} · answers go to {project.store.name}")
         click.echo(f"{'Opened' if opened else 'Open'} {address} to label. Ctrl-C ends; every answer is kept.")
         if door.needs_token:
@@ -290,18 +307,21 @@ def _ask_in_terminal(project: Project, annotator: str) -> None:
 @cli.command()
 @project_option
 @images_option
+@log_option
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when the standard input closes.")
-def worker(project: str | None, images: Place | None, with_parent: bool) -> None:
+def worker(project: str | None, images: Place | None, log_format: str, with_parent: bool) -> None:
     """Train in the background for a project that is served elsewhere."""
     import threading
 
+    logs.set_up(log_format)
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     with the_project(project, images) as opened:
         from vizsla.training.worker import be_kind, end_with_parent, work
 
+        logs.tell("training for", project=opened.store.name, images=opened.source.address)
         if with_parent:
             end_with_parent()
-        else:
+        elif not logs.is_json():
             click.echo(f"training for {opened.source.address}; Ctrl-C ends.")
         be_kind()
         work(opened, threading.Event())

@@ -336,6 +336,15 @@ def renew(
     return conn.execute(held.values(expires_at=until)).rowcount
 
 
+def held(conn: Connection, now: datetime) -> tuple[int, int]:
+    """Images that annotators hold, and how many annotators that are."""
+    query = select(func.count(), func.count(leases.c.annotator_id.distinct())).where(
+        leases.c.expires_at > now
+    )
+    images_held, holders = conn.execute(query).one()
+    return int(images_held), int(holders)
+
+
 def release(conn: Connection, annotator_id: int, keep: Collection[str], until: datetime | None = None) -> int:
     """Give back what the annotator holds, but the leases to keep and those that last longer; returns how many."""
     given = delete(leases).where(leases.c.annotator_id == annotator_id, leases.c.lease_id.not_in(list(keep)))

@@ -251,6 +251,12 @@ class Store:
             lambda conn: queue.renew(conn, annotator_id, now, now + self._lease), repeatable=True
         )
 
+    def held(self) -> tuple[int, int]:
+        """How many images annotators hold, and how many annotators that are."""
+        now = self._now()
+        with self._db.read() as conn:
+            return queue.held(conn, now)
+
     def release(
         self, annotator_id: int, keep: Collection[str] = (), *, idle_since: datetime | None = None
     ) -> int:

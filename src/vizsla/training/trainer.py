@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from vizsla import advice
+from vizsla import advice, logs
 from vizsla.errors import DatabaseAway, Unreachable, VizslaError
 from vizsla.models.backbones import load_backbone
 from vizsla.models.bundle import Bundle
@@ -176,16 +176,20 @@ class Trainer:
         before = self._model_before()
         model = self.store.start_model(len(answers.label_of), HEAD, self.pool.backbone.key)
         self._say("training", version=model.version)
+        began = time.monotonic()
         try:
             about = {"version": model.version, "head": HEAD}
             about |= provenance(self.project, self.pool.backbone, answers, len(rows.ids))
             fitted = fit(rows, answers, about=about, graph=self._affords_graph(rows))
             self.store.keep_artifact(model.version, fitted.bundle.to_bytes())
-            model = self.store.finish_model(model.version, self._metrics(rows, fitted, answers, before))
+            metrics = self._metrics(rows, fitted, answers, before)
+            metrics["seconds"] = round(time.monotonic() - began, 3)
+            model = self.store.finish_model(model.version, metrics)
             self._publish(model, rows, fitted, answers)
         except BaseException as error:
             self.store.fail_model(model.version, _reason(error))
             raise
+        logs.tell("model", version=model.version, labels=model.labels_used, seconds=metrics["seconds"])
         self._review(model, rows, fitted, answers)  # what goes wrong here does not undo the model
         show_head(self.project, model, rows, fitted)
         return model

@@ -27,6 +27,8 @@ from vizsla.project import Project
 from vizsla.web import state, wire
 from vizsla.web.api import router
 from vizsla.web.door import AGAIN, Door, Guard, is_token, set_cookie
+from vizsla.web.metrics import MEDIA_TYPE, Metrics
+from vizsla.web.observed import Observed
 from vizsla.web.pictures import Gone, Pictures, Replaced
 from vizsla.web.watch import Watch
 
@@ -70,6 +72,8 @@ def create_app(project: Project, door: Door | None = None) -> FastAPI:
     app.state.door = door
     app.include_router(router)
     app.add_middleware(Guard, door=door, store=project.store)
+    metrics = Metrics(project, watch.listeners)
+    app.add_middleware(Observed, metrics=metrics)  # the last one added is the first to be passed
     explain_errors(app)
 
     @app.get("/healthz")
@@ -82,6 +86,10 @@ def create_app(project: Project, door: Door | None = None) -> FastAPI:
         """Whether the server can serve: it reaches the database."""
         project.store.pulse()
         return health
+
+    @app.get("/metrics", include_in_schema=False)
+    def figures() -> Response:
+        return Response(metrics.text(), media_type=MEDIA_TYPE)
 
     @app.get("/", include_in_schema=False)
     def page(token: str | None = None) -> Response:

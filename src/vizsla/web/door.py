@@ -184,11 +184,13 @@ def is_token(text: str) -> bool:
 
 async def annotator(request: Request) -> Annotator:
     """Who asks; made on loopback if nobody has that token yet. Raises 401 elsewhere."""
-    if (one := _known(request)) is not None:
-        return one
+    if (known := _known(request)) is not None:
+        return known
     door: Door = request.app.state.door
     store: Store = request.app.state.project.store
-    return await asyncio.to_thread(store.newcomer, door.newcomer, request.state.token)
+    one = await asyncio.to_thread(store.newcomer, door.newcomer, request.state.token)
+    request.state.annotator = one
+    return one
 
 
 async def visitor(request: Request) -> str:

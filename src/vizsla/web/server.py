@@ -70,7 +70,12 @@ def serve(
     """
     app = make(project, door)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on"
+        app,
+        log_level="warning",
+        log_config=None,  # as the rest of the program
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        lifespan="on",
     )
     server = _Server(config, on_ready)
     with trainer_beside(project) if trainer else nullcontext():

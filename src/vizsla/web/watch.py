@@ -77,6 +77,10 @@ class Watch:
 
     # news
 
+    def listeners(self) -> int:
+        """How many browsers listen."""
+        return len(self._listeners)
+
     async def run(self) -> None:
         """Look at the store a few times a second, and tell the listeners what has changed."""
         was: tuple[Pulse, bool, str | None] | None = None
