@@ -111,7 +111,7 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-log_option = click.option(
+log_format_option = click.option(
     "--log-format",
     type=click.Choice(FORMATS),
     default="plain",
@@ -189,7 +189,7 @@ def label(images: Place | None, browser: bool, annotator: str, terminal: bool, *
 @_settings
 @project_option
 @_serving
-@log_option
+@log_format_option
 @click.option(
     "--label-studio",
     is_flag=True,
@@ -307,7 +307,7 @@ def _ask_in_terminal(project: Project, annotator: str) -> None:
 @cli.command()
 @project_option
 @images_option
-@log_option
+@log_format_option
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when the standard input closes.")
 def worker(project: str | None, images: Place | None, log_format: str, with_parent: bool) -> None:
     """Train in the background for a project that is served elsewhere."""
