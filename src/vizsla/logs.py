@@ -18,13 +18,14 @@ _log = logging.getLogger("vizsla")
 def set_up(form: str) -> None:
     """Log to the standard error from now on, in this process and in those that it starts.
 
-    Args: form: `plain`, warnings and worse in words; `json`, everything from `info` on, an object a line.
+    Args: form: `plain`, warnings and worse in words; `json`, our own events, too, an object a line.
     """
     os.environ[FORMAT] = form
     if form == "json":
         handler = logging.StreamHandler()
         handler.setFormatter(OneObject())
-        logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+        logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+        _log.setLevel(logging.INFO)
         logging.captureWarnings(True)
 
 

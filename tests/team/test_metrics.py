@@ -111,7 +111,7 @@ def test_requests_are_counted_by_route_and_status_and_never_by_image(client: Tes
 
 
 def test_off_loopback_figures_need_a_token(project: Project) -> None:
-    with TestClient(create_app(project, Door("10.0.0.1")), base_url="http://10.0.0.1") as client:
+    with TestClient(create_app(project, Door(host="10.0.0.1")), base_url="http://10.0.0.1") as client:
         assert client.get("/metrics").status_code == 401
         client.headers["Authorization"] = f"Bearer {project.store.new_token('prometheus')[1]}"
         assert figures(client)["vizsla_database_up", ()] == 1

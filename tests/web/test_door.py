@@ -4,7 +4,7 @@ import pytest
 
 from vizsla.web.door import Door
 
-TEAM = Door("0.0.0.0", frozenset({"labels.example.org"}), cookie="vizsla-test")
+TEAM = Door(host="0.0.0.0", allowed=frozenset({"labels.example.org"}), cookie="vizsla-test")
 
 
 def test_nothing_external_may_be_loaded_and_nothing_is_left_without_the_policy(client):

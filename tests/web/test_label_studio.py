@@ -457,7 +457,7 @@ def test_an_empty_folder_will_do_where_label_studio_has_the_images(tmp_path, pho
 
 
 def test_off_loopback_nothing_is_said_to_who_has_no_token(project, attach):
-    client = attach(Door("0.0.0.0"))
+    client = attach(Door(host="0.0.0.0"))
     for path in ("/", "/health", "/versions", "/openapi.json"):
         assert client.get(path).status_code == 401, path
     for path in ("/setup", "/predict", "/webhook", "/train"):

@@ -63,7 +63,7 @@ def both(address, photos):
         yield [
             stack.enter_context(
                 TestClient(
-                    create_app(project, Door("10.0.0.1")),
+                    create_app(project, Door(host="10.0.0.1")),
                     base_url="http://10.0.0.1",
                     headers={"Authorization": f"Bearer {token}"},
                 )

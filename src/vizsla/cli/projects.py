@@ -245,11 +245,11 @@ def _door(project: Project, options: dict[str, Any], newcomer: str) -> Door:
     from vizsla.web.door import Door, cookie_name
 
     return Door(
-        options["host"],
-        frozenset(name.lower() for name in options["allow_host"]),
-        options["read_only"],
-        cookie_name(project.mark),
-        newcomer,
+        host=options["host"],
+        allowed=frozenset(name.lower() for name in options["allow_host"]),
+        read_only=options["read_only"],
+        cookie=cookie_name(project.mark),
+        newcomer=newcomer,
         pictures_from=_origin(project.source.signed("any", 60)) if options["signed_urls"] else "",
     )
 
