@@ -48,6 +48,7 @@ RUN_ELSEWHERE = {
     r"docker .*": "there is no Docker where tests run",
     r"(SSRF_PROTECTION_ENABLED|curl)\b.*": "Label Studio itself: tests/web/test_label_studio_real.py",
     r".* \| jq .*": "jq is the reader's: tests/test_cli_json.py has the command",
+    r".*--engine ray.*": "a cluster of several machines: tests/engine",
     r".*vizsla completion .*": "writes into a shell's own files: tests/test_cli_completion.py",
 }
 KINDS = ("console", "sh", "python", "text")

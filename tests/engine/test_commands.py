@@ -19,9 +19,10 @@ from vizsla.testing import TOY_BACKBONE, toy_images
 TOY = ("--backbone", TOY_BACKBONE)
 
 
-def test_embed_select_and_query_over_shards(engine, vizsla_here, photos, tmp_path):
+def test_embed_select_and_query_over_shards(engine, vizsla_here, photos, tmp_path, monkeypatch):
     how = ("--engine", engine.name)
-    made = vizsla_here("embed", photos, "--out", tmp_path / "rows", "--shard", 16, *TOY, *how)
+    monkeypatch.chdir(tmp_path)  # workers are elsewhere
+    made = vizsla_here("embed", photos.relative_to(tmp_path), "--out", "rows", "--shard", 16, *TOY, *how)
     assert made.returncode == 0, made.stderr
     assert "60 images, 24 features each, in 4 shards" in made.stdout
     one = vizsla_here("embed", photos, "--out", tmp_path / "rows.npy", *TOY)

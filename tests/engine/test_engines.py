@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -80,6 +84,17 @@ def test_a_killed_worker_of_the_pool_costs_no_result_and_gives_none_twice(ray_en
     found = list(ray_engine.map_prepared(partial(DiesOnce, tmp_path), range(5)))
     assert (tmp_path / "scar").exists()
     assert sorted(found) == [(place, place**2) for place in range(5)]
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    code = f"from vizsla.engine import engine_named; engine_named('ray', '127.0.0.1:{port}').__enter__()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert re.search(
+        rf"Unreachable: cannot reach or start Ray at 127.0.0.1:{port} \(.*refused\)\. Start a", last
+    )
 
 
 def test_an_engine_is_found_by_its_name():

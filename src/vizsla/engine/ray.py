@@ -9,16 +9,19 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from vizsla.engine.base import Engine, R, S
 from vizsla.errors import BadOption, Unreachable, VizslaError
 
 _AHEAD = 2  # tasks per CPU that are handed over, so that none waits for the next
+_PATIENCE = 10  # seconds for a cluster to answer the door
 _RETRIES = 20
 """Deaths of the worker that a task survives: more, and it is the task that kills them."""
 
@@ -49,6 +52,7 @@ class RayEngine(Engine):
             {"num_cpus": self._cpus, "include_dashboard": False} if address == "local" else {}
         )
         try:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
         except Exception as error:  # of several unrelated kinds
             reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -159,6 +163,13 @@ def _opened(result: Any) -> Any:
     if isinstance(result, _Failed):
         raise result.error
     return result
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens: Ray would try for minutes, and fill the terminal with it."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    if parts.port is not None:
+        socket.create_connection((parts.hostname or "", parts.port), timeout=_PATIENCE).close()
 
 
 def _ray() -> Any:

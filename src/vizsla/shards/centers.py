@@ -137,7 +137,9 @@ def k_means(pool: Shards, labels: Labels, n: int, seed: int, engine: Engine) -> 
     Seeds come from a sample that is the same as in one place; each step of Lloyd's algorithm is a pass over the shards.
     """
     rng, closed = np.random.default_rng(seed), labels.closed
-    allowed = np.setdiff1d(np.arange(len(pool)), closed, assume_unique=True)
+    open_ones = np.ones(len(pool), bool)
+    open_ones[closed] = False
+    allowed = np.flatnonzero(open_ones)
     sample = as_rows(pool.take(sampled(allowed, n, rng), engine)).float()
     first = first_centroids(sample, n, rng, settle=len(sample) < len(allowed))
     found = lloyd(first, lambda centroids: _assigned(pool, _Assign(centroids, closed), engine))

@@ -14,7 +14,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from vizsla.caching import explain_write_errors
-from vizsla.data.sources import Source
+from vizsla.data.sources import Source, source_of
 from vizsla.engine import Engine
 from vizsla.errors import BadOption, BadWeights, NoImages
 from vizsla.models import embed as features
@@ -41,7 +41,7 @@ def embed_shards(
 
     Called again after it died, it goes on: shards whose files have their checksums are not computed again.
 
-    Args:    source, out: both must be reached by all machines of the engine under the same name.
+    Args:    source, out: both must be reached by all machines of the engine under the same address.
              progress: called with (images done, images in all).
     Returns: the manifest, as it lies in the folder.
     Raises:  NoImages when none can be read; BadOption where `out` holds another embedding, or somebody else is at it;
@@ -57,7 +57,7 @@ def embed_shards(
     folder = ShardFolder(out)
     with _alone(folder):
         folder.begin(plan, names)
-        records = dict(_finish(plan, folder, source, engine, progress))
+        records = dict(_finish(plan, folder, engine, progress))
         ordered = [records[place] for place in range(plan.shards)]
         if not sum(record.rows for record in ordered):
             name, reason = next(iter(ordered[0].unreadable.items()))
@@ -88,7 +88,7 @@ def _alone(folder: ShardFolder) -> Iterator[None]:
 
 
 def _finish(
-    plan: Plan, folder: ShardFolder, source: Source, engine: Engine, progress: Progress | None
+    plan: Plan, folder: ShardFolder, engine: Engine, progress: Progress | None
 ) -> Iterator[tuple[int, Record]]:
     """Every shard with its record: those that are there, then those that are computed."""
     done, todo = 0, []
@@ -106,7 +106,7 @@ def _finish(
             tell(shard)
             yield shard, record
     more = plan.shard * len(todo) // engine.workers
-    make = partial(Embedder, plan, folder, source, more)
+    make = partial(Embedder, plan, folder, more)
     for place, record in engine.map_prepared(make, sorted(todo)):
         tell(record.shard)
         yield sorted(todo)[place], record
@@ -115,8 +115,11 @@ def _finish(
 class Embedder:
     """Computes one shard after another with a network that is loaded once."""
 
-    def __init__(self, plan: Plan, folder: ShardFolder, source: Source, more: int) -> None:
-        self.plan, self.folder, self.source = plan, folder, source
+    def __init__(self, plan: Plan, folder: ShardFolder, more: int) -> None:
+        self.plan, self.folder = plan, folder
+        self.source = source_of(
+            plan.source
+        )  # by its address: a worker is in another folder, and on another machine
         self._network = load_backbone(plan.backbone, image_size=plan.image_size, precision=plan.precision)
         if self._network.key != plan.key:
             raise BadWeights(

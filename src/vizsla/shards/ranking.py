@@ -96,5 +96,8 @@ def drawn(pool: Shards, closed: Int64[np.ndarray, " l"], n: int, seed: int) -> I
     for shard in pool.parts:
         kept = shard.others(closed)
         chance = shard.chance(seed)[kept]
+        if len(found.ids) == n:  # most rows of a large pool are never sorted
+            better = chance < found.chance[-1]
+            kept, chance = kept[better], chance[better]
         found = found.merged(Ranked(shard.first + kept, np.zeros(len(kept)), chance), n)
     return found.ids
