@@ -40,7 +40,7 @@ def _fine_tuning(command: Callable[..., None]) -> Callable[..., None]:
                 help="Of --fine-tune: at most so many; it stops by itself once it gets no better. Default: 30.",
             ),
             click.option(
-                "--learning-rate", type=float, metavar="RATE", help="Of --fine-tune. Default: 0.01."
+                "--learning-rate", type=float, metavar="RATE", help="Of --fine-tune. Default: 0.001."
             ),
             click.option(
                 "--image-size", type=int, metavar="PX", help="Of --fine-tune. Default: that of the project."

@@ -57,6 +57,8 @@ class Schedule:
     weight_decay: float = 1e-4
     augment: bool = False
     """Show each image flipped at random, and a random part of it from 70% on. Not for digits or arrows."""
+    keep_statistics: bool = False
+    """Batch normalisation keeps the statistics it came with, which few images of one kind would spoil."""
 
     def __post_init__(self) -> None:
         if self.stop not in STOP_RULES:
@@ -162,6 +164,16 @@ class FineTunedModel:
     def prepare(self, dataset: IndexedDataset, progress: Progress | None = None) -> PixelSet:
         """Nothing is computed ahead."""
         return PixelSet(dataset, self.backbone.transform)
+
+    def start_from(self, weights: Float[np.ndarray, "c d"], bias: Float[np.ndarray, " c"]) -> None:
+        """Begin with this head on the features as they are, instead of a random one.
+
+        A random head would pull the features about before it has learned anything itself.
+        Source: Kumar et al. 2022, arXiv:2202.10054.
+        """
+        with torch.no_grad():
+            for values, given in zip(self.network[1].parameters(), (weights, bias), strict=True):
+                values.copy_(torch.from_numpy(np.asarray(given, np.float32)))
 
     def fit(
         self,
@@ -273,7 +285,7 @@ class FineTunedModel:
     def _step(self, pixels: UInt8[Tensor, "b 3 s s"], labels: Int64[np.ndarray, " b"]) -> float:
         """One step of the optimiser; the mean loss of the batch before it."""
         self.network.train()
-        if len(pixels) == 1:  # one image has no statistics to normalise by
+        if len(pixels) == 1 or self.schedule.keep_statistics:  # one image has none to normalise by
             freeze_batch_norm(self.network)
         self.optimiser.zero_grad()
         logits = self.network(self._on_device(pixels))

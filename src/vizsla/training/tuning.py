@@ -2,7 +2,8 @@
 
 Labels are dealt into folds. Each fold is held out once from both: a head and a network learn from the other folds
 and are asked about it, so that both are judged on every label, none of which they had seen. How long to train is
-settled within the other folds. The network that is kept learns from all labels, for as many epochs as was best.
+settled within the other folds. The network that is kept learns from all labels, for as many epochs as was best. Every
+network starts from a linear head on its features as they are, fitted to the labels it is given.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from vizsla.functional.paired import Difference, paired_difference
 from vizsla.models.backbones import Backbone, load_backbone, restored
 from vizsla.models.bundle import Bundle
 from vizsla.models.classifier import state_of
-from vizsla.models.embed import vector_store
+from vizsla.models.embed import embed, vector_store
 from vizsla.models.finetune import FineTunedModel, PixelSet, Schedule
 from vizsla.models.frozen import GRAPH_AT_MOST
-from vizsla.models.heads import fold_of
+from vizsla.models.heads import LogisticHead, fold_of
 from vizsla.models.runtime import best_device
 from vizsla.project import Project
 from vizsla.training import kept
@@ -44,6 +45,7 @@ from vizsla.training.shown import show, validated
 FEWEST = 20
 """Labels below which nothing can be said of a fold."""
 _NOTES = "fine-tuning"
+_UNSEEN = -10.0  # the first bias of a class without labels
 
 OnEpoch = Callable[[int, int, str], None]
 """Called with (epochs done, epochs in all as they are foreseen, what is running)."""
@@ -56,7 +58,7 @@ class Recipe:
     folds: int = 3
     epochs: int = 30
     """At most; a network stops once the loss on a fifth of its labels, held out, stops falling."""
-    learning_rate: float = 0.01
+    learning_rate: float = 0.001
     augment: bool = True
     """Show each image flipped at random, and a random part of it."""
     image_size: int | None = None
@@ -66,18 +68,27 @@ class Recipe:
         if self.folds < 2:
             raise BadOption(f"--folds must be at least 2, not {self.folds}.")
         if not self.learning_rate > 0:
-            raise BadOption(f"--learning-rate must be above 0, such as 0.01, not {self.learning_rate:g}.")
+            raise BadOption(f"--learning-rate must be above 0, such as 0.001, not {self.learning_rate:g}.")
         _ = self.schedule  # raises for what makes no sense
 
     @property
     def schedule(self) -> Schedule:
         """Of a network that finds out how long to train."""
-        return Schedule(max_epochs=self.epochs, learning_rate=self.learning_rate, augment=self.augment)
+        return self._schedule("validation", self.epochs)
 
     def exactly(self, epochs: int) -> Schedule:
         """Of the network that is kept."""
-        rate, augment = self.learning_rate, self.augment
-        return Schedule(stop="epochs", epochs=epochs, learning_rate=rate, augment=augment)
+        return self._schedule("epochs", epochs)
+
+    def _schedule(self, stop: str, epochs: int) -> Schedule:
+        return Schedule(
+            stop=stop,
+            epochs=epochs,
+            max_epochs=epochs,
+            learning_rate=self.learning_rate,
+            augment=self.augment,
+            keep_statistics=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -193,7 +204,9 @@ class Task:
         ids = rows.ids[self.labelled].tolist()
         self.labels = np.array([answers.label_of[image] for image in ids], np.int64)
         self.fold = fold_of(self.labels, count=recipe.folds)
-        self._inputs = PixelSet(_images(project, ids), backbone.transform)
+        dataset = _images(project, ids)
+        self._inputs = PixelSet(dataset, backbone.transform)
+        self._features = embed(dataset, backbone)
         self._clock = Clock(recipe, on_epoch)
 
     @classmethod
@@ -240,7 +253,7 @@ class Task:
             len(self.answers.classes),
             graph=len(self.rows.ids) <= GRAPH_AT_MOST,
         )
-        model = self._network(self.recipe.schedule)
+        model = self._network(self.recipe.schedule, np.flatnonzero(~out))
         tell = self._clock.running(f"fold {number + 1} of {self.recipe.folds}")
         told = model.fit(self._inputs, np.flatnonzero(~out), self.labels[~out], seed=number, on_epoch=tell)
         self._clock.finished()
@@ -253,9 +266,17 @@ class Task:
         write_atomically(file, json.dumps(found))
         return _read(file)
 
-    def _network(self, schedule: Schedule) -> FineTunedModel:
+    def _network(self, schedule: Schedule, ids: Int64[np.ndarray, " t"]) -> FineTunedModel:
+        """One that has yet to learn, but for a head fitted to the labels of these images."""
         c = len(self.answers.classes)
-        return FineTunedModel(self.backbone, c, schedule=schedule, device=best_device())
+        model = FineTunedModel(self.backbone, c, schedule=schedule, device=best_device())
+        there = np.intersect1d(ids, self._features.ids)
+        features = np.asarray(self._features.vectors[self._features.rows(there)], np.float32)
+        head = LogisticHead(c)
+        head.fit(features, self.labels[there])  # which sees them at length one
+        length = max(float(np.linalg.norm(features, axis=1).mean()), 1e-12)
+        model.start_from(head.weights / length, np.maximum(head.bias, _UNSEEN))
+        return model
 
     def accuracy(self, right: Bool[np.ndarray, " l"]) -> monitor.Accuracy | None:
         """How often the networks are right on random checks; open ones count as wrong below and right above."""
@@ -269,8 +290,8 @@ class Task:
 
     def whole(self, epochs: int, temperature: float, verdict: Verdict) -> Bundle:
         """The network that is kept: trained on all labels."""
-        model = self._network(self.recipe.exactly(epochs))
         everything = np.arange(len(self.labels))
+        model = self._network(self.recipe.exactly(epochs), everything)
         model.fit(
             self._inputs, everything, self.labels, seed=0, on_epoch=self._clock.running("on all labels")
         )
