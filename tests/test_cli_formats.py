@@ -47,7 +47,7 @@ def test_images_that_are_gone_are_told_and_the_rest_is_written(answered, photos,
     gone.unlink()
     done = vizsla_here("export", "cvat", "--project", answered, "--out", tmp_path / "out")
     assert done.returncode == 0
-    assert f"left out 1 images that are no longer what they were: {gone.name}\n" in done.stderr
+    assert f"left out 1, gone or replaced since the last scan: {gone.name}\n" in done.stderr
     assert len(list((tmp_path / "out").rglob("*.png"))) == 59
 
 
@@ -67,6 +67,10 @@ MISTAKES = {
     "a file for many files": (
         ["export", "cvat", "--labels-only", "--out", "{fresh}.txt", "--project", "{project}"],
         "cvat is more than one file. Give the name of a folder, or one that ends in .zip",
+    ),
+    "a folder for a file": (
+        ["export", "csv", "--out", "{photos}", "--project", "{project}"],
+        "photos is a folder. Give the name of a file: --out",
     ),
     "nothing to import": (
         ["import", "csv", "{fresh}.csv", "--project", "{fresh}", "--images", "{photos}"],

@@ -2,7 +2,7 @@
 
     python benchmarks/formats/run.py [--rows 100000] [--out FILE.json] [FORMAT[:FORM] …]
 
-Prints the table of README.md: seconds of the whole command, seconds of CPU, and most memory held.
+Prints the table of README.md: CPU seconds out and in, seconds of the whole commands, and most MB held.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def timed(*arguments: object) -> dict[str, float]:
 
 
 def line(name: str, found: dict[str, dict[str, float]]) -> str:
-    cells = [f"{found[way][what]:g}" for what in ("seconds", "cpu", "mb") for way in ("export", "import")]
+    cells = [f"{found[way][what]:g}" for what in ("cpu", "seconds", "mb") for way in ("export", "import")]
     return f"| {name} | {' | '.join(cells)} |"
 
 

@@ -69,7 +69,7 @@ def test_each_export_comes_back_into_a_fresh_project_as_it_was(
 ):
     desk = sit_down(serve(photos, "--no-trainer").url, accept_downloads=True)
     desk.see("tab-export").click()
-    for format in ("csv", "jsonl", "folders", "label-studio"):
+    for format in ("csv", "jsonl", "folders", "imagefolder", "label-studio", "fiftyone", "cvat"):
         with desk.page.expect_download() as download:
             desk.see(f"export-{format}").click()
         out = tmp_path / f"{format}{Path(download.value.suggested_filename).suffix}"

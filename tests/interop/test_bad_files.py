@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -341,5 +342,36 @@ def test_images_that_are_gone_or_replaced_are_left_out_and_named(make: Make, tmp
     for number, format in enumerate(("folders", "cvat", "fiftyone", "imagefolder")):
         missing = export_labels(project.store, project.images, format, tmp_path / f"out{number}")
         assert missing == ("a.jpg", "b.jpg\tanother image has taken its place since; rescan the folder")
-        names = [path.name for path in (tmp_path / f"out{number}").rglob("*.jpg")]
-        assert names == ["c.jpg"]
+        names = sorted(
+            path.name for path in (tmp_path / f"out{number}").rglob("*.*") if path.suffix != ".json"
+        )
+        assert [name for name in names if name.endswith(".jpg")] == ["c.jpg"]
+        assert ("MISSING.txt" in names) == (format != "cvat")  # CVAT takes only images
+
+
+def test_a_path_too_long_for_a_name_is_shortened_and_its_image_known_by_content(
+    make: Make, tmp_path: Path
+) -> None:
+    deep = "/".join(["a folder with a rather long name"] * 9)
+    project = make("1.jpg", f"{deep}/1.jpg", "2.jpg")
+    project.store.add_classes(["cat", "dog"])
+    project.label("me", **{"1.jpg": "cat", f"{deep}/1.jpg": "dog", "2.jpg": "cat"})
+    export_labels(project.store, project.images, "folders", tmp_path / "out")
+    fresh = make(like=project)
+    fresh.hash_all()
+    import_labels(fresh.store, "folders", tmp_path / "out")
+    assert fresh.standing() == project.standing()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "tree"])
+def test_a_zip_of_a_whole_folder_is_as_good_as_one_of_what_is_in_it(
+    form: str, make: Make, tmp_path: Path
+) -> None:
+    project = make("a.jpg", "b.jpg")
+    project.store.add_classes(["cat", "dog"])
+    project.label("me", **{"a.jpg": "cat", "b.jpg": "dog"})
+    export_labels(project.store, project.images, "imagefolder", tmp_path / "pets/out", form=form)
+    shutil.make_archive(str(tmp_path / "x"), "zip", tmp_path / "pets")
+    fresh = make(like=project)
+    import_labels(fresh.store, "imagefolder", tmp_path / "x.zip")
+    assert fresh.standing() == project.standing()

@@ -125,8 +125,8 @@ def export(
                 progress=partial(step, f"writing {format}"),
             )
     if missing:
-        first = ", ".join(name.replace("\t", ": ") for name in missing[:3])
-        click.echo(f"left out {len(missing)} images that are no longer what they were: {first}", err=True)
+        first = ", ".join(name.partition("\t")[0] for name in missing[:3]) + ", …" * (len(missing) > 3)
+        click.echo(f"left out {len(missing)}, gone or replaced since the last scan: {first}", err=True)
     if as_json:
         documents.show({"out": out, "bytes": _size(out)})
     else:

@@ -34,11 +34,15 @@ def export_labels(
              labels_only: leave the images out. progress: called with (done, total).
     Returns: paths of the images that could not be written, for they are gone or replaced by others.
     """
-    chosen, out = formats[format], Path(out)
+    chosen, out = formats[format], Path(out).absolute()
     if form is not None and form not in chosen.forms:
         raise _no_form(chosen, form)
     outgoing = Outgoing(store, source_of(images), labels_only=labels_only, progress=progress)
     if not chosen.forms:
+        if out.is_dir():
+            raise BadOption(
+                f"{out} is a folder. Give the name of a file: --out {out / f'labels{chosen.suffix}'}"
+            )
         write_stream_atomically(out, chosen.write(outgoing))
         return ()
     if out.suffix.lower() in _TABLES:

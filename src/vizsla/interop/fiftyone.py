@@ -28,7 +28,7 @@ from vizsla.interop.foldernames import UNLABELLED, escape
 from vizsla.interop.jsonl import dump
 from vizsla.interop.jsonstream import Stream
 from vizsla.interop.outgoing import Outgoing, Picture, pages
-from vizsla.interop.trees import Shared, kept, pieces, stem
+from vizsla.interop.trees import Shared, kept, missing_list, pieces, stem
 from vizsla.interop.zips import IN_MEMORY, Member
 from vizsla.store import Store
 from vizsla.store.queue import NEAREST, REVIEW
@@ -59,6 +59,7 @@ def dataset(outgoing: Outgoing) -> Iterator[Member]:
             between = b",\n"
         labels.write(b"\n}}\n" if between == b",\n" else between + b"}}\n")
         yield LABELS, 0, pieces(labels)
+    yield from missing_list(outgoing)
 
 
 def _name(path: str, shared: Shared) -> str:
@@ -72,10 +73,11 @@ def _name(path: str, shared: Shared) -> str:
 def _key(picture: Picture, name: str, shared: Shared, outgoing: Outgoing) -> str:
     if not outgoing.labels_only:
         return stem(name)
-    whole = (
+    if (
         stem(picture.path) in shared or "\\" in picture.path
-    )  # FiftyOne cannot tell such names, but takes a path
-    return outgoing.images.where(picture.path) if whole else stem(picture.path)
+    ):  # FiftyOne cannot tell such names, but takes a path
+        return outgoing.images.where(picture.path)
+    return stem(picture.path)
 
 
 def _label(row: Row, number: Mapping[str, int], more: Mapping[str, float]) -> dict[str, Any] | None:
@@ -84,7 +86,7 @@ def _label(row: Row, number: Mapping[str, int], more: Mapping[str, float]) -> di
         return None
     cells = dict(zip(fields.COLUMNS, fields.cells(row), strict=True))
     told = {name: cell for name, cell in cells.items() if cell is not None and name not in _NOT_ATTRIBUTES}
-    return {"label": number[row.label], "attributes": {**told, **more}}
+    return {"label": number.get(row.label, row.label), "attributes": {**told, **more}}
 
 
 class _Known:
@@ -110,7 +112,8 @@ class _Known:
 
 def tree(outgoing: Outgoing) -> Iterator[Member]:
     """A folder per class, and `_unlabeled/`."""
-    return folders.by_class(outgoing, UNLABELLED, numbered=False)
+    yield from folders.by_class(outgoing, UNLABELLED, numbered=False)
+    yield from missing_list(outgoing)
 
 
 formats.register("fiftyone")(

@@ -1,9 +1,9 @@
 """Class folders: `<class>/<file name>`, images without a label in `_unlabeled/`.
 
-Out it is a zip. An image keeps its bare file name where no other image of the project has the same, else its
-whole path makes the name, `holiday%2F1.jpg` (`%2F1.jpg` where it lies in no folder). Names that file systems do
-not take are escaped (`foldernames`). `MISSING.txt` names the images that are no longer on disk, or replaced by
-others. Skipped and flagged images count as unlabelled here, and who answered when is not told.
+Out it is a folder or a zip. An image keeps its bare file name where no other image of the project has the same,
+else its whole path makes the name, `holiday%2F1.jpg` (`%2F1.jpg` where it lies in no folder). Names that file
+systems do not take are escaped (`foldernames`). `MISSING.txt` names the images that are no longer on disk, or
+replaced by others. Skipped and flagged images count as unlabelled here, and who answered when is not told.
 
 In it is such a folder or zip, also with folders for splits above the classes and with numbers before their names.
 """
@@ -18,17 +18,14 @@ from vizsla.interop.base import SPLITS, Row, Unreadable, files_in_folders, forma
 from vizsla.interop.files import File, opened
 from vizsla.interop.foldernames import NO_CLASS, UNLABELLED, classes_of, escape, folders, unescape
 from vizsla.interop.outgoing import Outgoing, pages
-from vizsla.interop.trees import Shared, bare_name, flat_name, kept
+from vizsla.interop.trees import Shared, bare_name, flat_name, kept, missing_list
 from vizsla.interop.zips import Member
-
-MISSING = "MISSING.txt"
 
 
 def members(outgoing: Outgoing) -> Iterator[Member]:
     """All images of the project, by their classes, and `MISSING.txt` where some could not be read."""
     yield from by_class(outgoing, UNLABELLED)
-    if outgoing.missing:
-        yield MISSING, 0, "".join(f"{line}\n" for line in outgoing.missing).encode(errors="surrogateescape")
+    yield from missing_list(outgoing)
 
 
 def by_class(

@@ -30,7 +30,7 @@ from vizsla.interop.base import SPLITS, Row, Unreadable, files_in_folders, forma
 from vizsla.interop.files import OUTSIDE, File, opened
 from vizsla.interop.foldernames import escape, unescape
 from vizsla.interop.outgoing import Outgoing, Picture, pages, split_of
-from vizsla.interop.trees import kept, pieces
+from vizsla.interop.trees import kept, missing_list, pieces
 from vizsla.interop.zips import IN_MEMORY, Member
 
 COLUMNS = ("file_name", "label")
@@ -70,6 +70,7 @@ def with_metadata(outgoing: Outgoing, kind: str) -> Iterator[Member]:
             tables[folder].add(name, str(picture.row.label))
         for folder, table in tables.items():
             yield "/".join(filter(None, (folder, f"metadata.{kind}"))), 0, table.pieces()
+    yield from missing_list(outgoing)
 
 
 def _labelled(outgoing: Outgoing) -> Iterator[Picture]:
@@ -82,16 +83,21 @@ def _home_of(outgoing: Outgoing) -> Callable[[str], tuple[str, str]]:
     Where all images lie in folders of splits, these; else one that no image lies in yet, so that no name below it is
     the path of another image. Labels alone belong beside the images, whose names stay as they are.
     """
-    paths = [image.path for image in pages(outgoing.store) if image.path and image.status == "labelled"]
-    if all(split_of(path) for path in paths):
-        return lambda path: (path.partition("/")[0], _named(path.partition("/")[2], outgoing))
+    tops = {_top(image.path) for image in pages(outgoing.store) if image.path and image.status == "labelled"}
+    if all(split_of(f"{top}/") for top in tops):
+        return lambda path: (_top(path), _named(path.partition("/")[2], outgoing))
     if outgoing.labels_only:
         return lambda path: ("", path)
-    tops = {path.partition("/")[0] for path in paths}
     new = next(
         name for name in (_TRAIN, *(f"{_TRAIN}-{n}" for n in range(len(tops) + 1))) if name not in tops
     )
     return lambda path: (new, _named(path, outgoing))
+
+
+def _top(path: str) -> str:
+    """The outermost folder; nothing for an image that lies in none."""
+    first, slash, _ = path.partition("/")
+    return first if slash else ""
 
 
 def _named(path: str, outgoing: Outgoing) -> str:
@@ -167,6 +173,7 @@ def tree(outgoing: Outgoing) -> Iterator[Member]:
             f"some classes differ only by capitals, which not every file system tells apart. {mend}"
         )
     yield from folders.by_class(outgoing, None, numbered=False, above=lambda row: f"{row.split or _TRAIN}/")
+    yield from missing_list(outgoing)
 
 
 _tables = {kind: partial(with_metadata, kind=kind) for kind in METADATA.values()}
@@ -185,7 +192,7 @@ def read(path: Path) -> Iterator[Row | Unreadable]:
         tables = [file for file in files if file.parts[-1] in METADATA]
         images = [file for file in files if file.is_image]
         if not tables:
-            yield from _by_folders(images, path)
+            yield from _by_folders(folders.unwrapped(images), path)
             return
         by_name = {file.name: file for file in images}
         for table in tables:
@@ -205,7 +212,7 @@ def _placed(row: Row, table: File, images: dict[str, File]) -> Row | Unreadable:
     if row.file_name.startswith("/") or ".." in row.file_name.split("/"):
         return Unreadable(f"{row.file_name} ({row.where})", OUTSIDE)
     name = "/".join((*folder, row.file_name))
-    split = folder[0] if folder and folder[0].lower() in SPLITS else row.split
+    split = next((part for part in folder if part.lower() in SPLITS), row.split)
     image = images.get(name)
     return replace(
         row,

@@ -97,9 +97,10 @@ def import_labels(
     for key in done.known:  # imported before, and overruled since
         gathered.pass_over(KNOWN, gathered.path(key))
     skipped = sum(reason.count for reason in gathered.reasons.values())
-    twins = _twins(one.name for one in store.classes()) if done.classes else []
     alike = [
-        f"the classes {_some(names)} differ only in capitals; merge them if they are one" for names in twins
+        f"the classes {_some(names)} differ only in capitals; merge them if they are one"
+        for names in _twins(one.name for one in store.classes())
+        if not set(done.classes).isdisjoint(names)
     ]
     return Report(done.new, skipped, done.classes, gathered.reasons, tuple(alike + gathered.notes()))
 
@@ -163,7 +164,7 @@ class _Gathered:
             return "is in the file twice"
         self.found[one.answer.key] = one
         earlier = self._of_image.setdefault(image_id, [])
-        if earlier and one.created_at is None and self.found[earlier[-1]].created_at is None:
+        if earlier and _contradict(self.found[earlier[-1]], one):
             self._overruled.add(self.path(one.answer.key))
         earlier.append(one.answer.key)
         return None
@@ -204,6 +205,12 @@ class _Gathered:
     def path(self, key: UUID) -> str:
         """The path of the image that the answer is about."""
         return self._catalogue.images[self.found[key].answer.image_id].path or ""
+
+
+def _contradict(one: Imported, other: Imported) -> bool:
+    """Whether two answers of an image differ, and nothing says which is newer."""
+    told = (one.answer.status, one.answer.label) != (other.answer.status, other.answer.label)
+    return told and one.created_at is None and other.created_at is None
 
 
 def _example(row: Row) -> str:

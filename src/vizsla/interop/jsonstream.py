@@ -67,7 +67,9 @@ class Stream:
         if self.next() == "}":
             return self._take("}")
         while True:
-            key = str(self.value())
+            key = self.value()
+            if not isinstance(key, str):
+                raise ValueError(f"{key!r} is no key")
             self._take(":")
             yield key
             if self.next() == "}":

@@ -22,8 +22,10 @@ from vizsla.store import Image
 if TYPE_CHECKING:
     from vizsla.interop.outgoing import Outgoing
 
+MISSING = "MISSING.txt"
 GONE, REPLACED = "", "another image has taken its place since; rescan the folder"
 _PIECE = 1 << 20
+_LONGEST = 240  # bytes that file systems take for a name, with room for what others add
 
 
 def content(images: Source, name: str, image: Image) -> bytes | str:
@@ -80,7 +82,11 @@ def flat_name(path: str, shared: Shared, of: Callable[[str], str] = bare_name) -
     """
     if of(path) not in shared:
         return escape(bare_name(path))
-    return escape(path if "/" in path else f"/{path}")
+    whole = escape(path if "/" in path else f"/{path}")
+    if len(whole.encode(errors="surrogateescape")) <= _LONGEST:
+        return whole
+    mark = hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()[:16]
+    return f"{mark}-{escape(bare_name(path))[-_LONGEST // 5 :]}"  # such an image is known by its content
 
 
 def pieces(file: IO[bytes]) -> Iterator[bytes]:
@@ -97,6 +103,12 @@ def kept(outgoing: Outgoing, image: Image, path: str) -> bytes | None:
         return held
     outgoing.missing.append(f"{path}\t{held}" if held else path)
     return None
+
+
+def missing_list(outgoing: Outgoing) -> Iterator[Member]:
+    """A file that names the images which could not be written, where there are any."""
+    if outgoing.missing:
+        yield MISSING, 0, "".join(f"{line}\n" for line in outgoing.missing).encode(errors="surrogateescape")
 
 
 def write_folder_atomically(path: Path, members: Iterable[Member]) -> None:
