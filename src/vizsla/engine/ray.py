@@ -58,7 +58,8 @@ class RayEngine(Engine):
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise Unreachable(
                 f"cannot reach or start Ray at {address} ({reason[0].rstrip('.')}). Start a cluster with "
-                "`ray start --head` and give its --address, or leave that out for one on this machine."
+                "`ray start --head` and give its --address, with RAY_AUTH_MODE=token where it has one; or leave "
+                "that out for one on this machine."
             ) from None
 
     def __exit__(
@@ -173,8 +174,9 @@ def _knock(address: str) -> None:
 
 
 def _ray() -> Any:
-    """Ray, which sends no statistics about us anywhere."""
+    """Ray, which sends no statistics about us anywhere, and whose inner workings write to its own logs only."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
     except ModuleNotFoundError:
