@@ -64,7 +64,9 @@ class Web:
         self.folder = folder
         self.asked: list[str] = []
         self.faults: list[str] = []
-        """What happens to the next requests for images: `drop`, `cut`, `busy` or a status."""
+        """What happens to the next requests for images: nothing, `drop`, `cut` or a status."""
+        self.lost_pages: set[str] = set()
+        """Pages of links for which the connection is dropped."""
         handler = functools.partial(_Handler, self, directory=str(folder))
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
@@ -85,6 +87,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if "." not in self.path.rpartition("/")[2]:  # a page of links
+            if self.path.strip("/") in self.web.lost_pages:
+                self.close_connection = True
+                return None
             return super().do_GET()
         self.web.asked.append(self.path)
         fault = self.web.faults.pop(0) if self.web.faults else ""

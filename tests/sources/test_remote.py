@@ -98,22 +98,21 @@ def test_what_is_gone_or_forbidden_is_asked_for_once(
 
 
 def test_many_images_are_on_their_way_at_once(web, far: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock, now, most = threading.Lock(), [0], [0]
+    lock, waiting, enough = threading.Lock(), [0], threading.Event()
     send_head = web.server.RequestHandlerClass.func.send_head
 
-    def slow(handler):
+    def answer_once_ten_have_asked(handler):
         with lock:
-            now[0] += 1
-            most[0] = max(most[0], now[0])
-        time.sleep(0.1)
-        with lock:
-            now[0] -= 1
+            waiting[0] += 1
+            if waiting[0] == 10:
+                enough.set()
+        assert enough.wait(30)
         return send_head(handler)
 
     dataset = IndexedDataset(Bucket(web.url, far), check=False)
-    monkeypatch.setattr(web.server.RequestHandlerClass.func, "send_head", slow)
-    embed(dataset, load_backbone(TOY_BACKBONE))
-    assert most[0] >= 10
+    monkeypatch.setattr(web.server.RequestHandlerClass.func, "send_head", answer_once_ten_have_asked)
+    assert len(embed(dataset, load_backbone(TOY_BACKBONE)).ids) == 18
+    assert enough.is_set()
 
 
 def test_after_a_lost_connection_the_same_embedding_goes_on_where_it_stopped(

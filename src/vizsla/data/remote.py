@@ -27,6 +27,7 @@ _TRIES = 5
 _FIRST_WAIT = 0.5  # seconds, doubled with each try
 _GONE = (404, 410)
 _PASSING = (408, 425, 429)  # states of a server that may be another soon, as those from 500 on
+_STRANGER = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError")
 _NETWORK = frozenset(
     {"aiohttp", "aiobotocore", "botocore", "gcsfs", "google", "azure", "requests", "urllib3"}
 )
@@ -92,7 +93,7 @@ class Remote:
         """Every file below the URL, as its path from there. Raises OSError; Unreachable."""
         fs = self.filesystem(url)
         fs.invalidate_cache()
-        found: Mapping[str, Mapping[str, Any]] = patiently(url, lambda: fs.find(url, detail=True))
+        found = patiently(url, lambda: _find(fs, url))
         base = fs._strip_protocol(url).rstrip("/") + "/"
         files = {path.removeprefix(base): about for path, about in found.items() if path.startswith(base)}
         if any(_is_bare(about) for about in files.values()):  # a page of links, say: it names no sizes
@@ -196,19 +197,40 @@ def patiently(url: str, ask: Callable[[], T]) -> T:
             last = _cause(error)
             if not _may_pass(last):
                 break
-    if _status(last) in _GONE:
-        raise FileNotFoundError(errno.ENOENT, _said(last)) from None
-    if isinstance(last, OSError) and not _may_pass(last):
-        raise last
-    if type(last).__name__ in ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"):
-        raise Unreachable(_no_credentials(url)) from None
-    if not _is_of_network(last):
-        raise last
-    if not _may_pass(last):
-        raise PermissionError(errno.EACCES, _said(last)) from None
-    raise Unreachable(
-        f"{_host(url)} does not answer ({_said(last)}). What is done is kept: the same command goes on from there."
-    ) from None
+    raise _told(url, last) from None
+
+
+def _told(url: str, error: Exception) -> Exception:
+    """What went wrong, as an error that says what to do about it."""
+    if _status(error) in _GONE:
+        return FileNotFoundError(errno.ENOENT, _said(error))
+    if _may_pass(error):
+        return Unreachable(
+            f"{_host(url)} does not answer ({_said(error)}). "
+            "What is done is kept: the same command goes on from there."
+        )
+    if type(error).__name__ in _STRANGER:
+        return Unreachable(f"no credentials for {url}. {_credentials(url)}")
+    if isinstance(error, OSError) or not _is_of_network(error):
+        return error
+    return PermissionError(errno.EACCES, _said(error))
+
+
+def _find(fs: Any, url: str) -> Mapping[str, Mapping[str, Any]]:
+    """Everything below the URL, or the error that kept a part of it from being seen."""
+    from fsspec import AbstractFileSystem
+    from fsspec.asyn import AsyncFileSystem
+
+    errors: list[Exception] = []
+    walks = type(fs).find is AbstractFileSystem.find or getattr(type(fs), "_find", 0) is AsyncFileSystem._find
+    tell = (
+        {"on_error": errors.append} if walks else {}
+    )  # or it leaves out what it cannot list; buckets raise by themselves
+    found: Mapping[str, Mapping[str, Any]] = fs.find(url, detail=True, **tell)
+    for error in errors:
+        if not isinstance(_cause(error), FileNotFoundError):  # a link that leads nowhere hides nothing
+            raise error
+    return found
 
 
 def downloaded(url: str, folder: Path) -> Path:
@@ -306,18 +328,23 @@ def _not_there(url: str, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"there is no {url}. Check the address."
     if isinstance(error, PermissionError):
-        return f"{url} may not be read ({_said(error)}). {_CREDENTIALS}"
+        return f"{url} may not be read ({_said(error)}). {_credentials(url)}"
     return f"cannot read {url}: {_said(error)}. Check the address."
 
 
-_CREDENTIALS = (
-    "Give credentials by AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `aws configure`; "
-    "for a public bucket set FSSPEC_S3_ANON=true."
-)
-
-
-def _no_credentials(url: str) -> str:
-    return f"no credentials for {url}. {_CREDENTIALS}"
+def _credentials(url: str) -> str:
+    """How to give some."""
+    protocol = url.partition("://")[0]
+    if protocol in ("s3", "s3a"):
+        return (
+            "Give credentials by AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `aws configure`; "
+            "for a public bucket set FSSPEC_S3_ANON=true."
+        )
+    if protocol in ("gs", "gcs"):
+        return (
+            "Give credentials by `gcloud auth application-default login` or GOOGLE_APPLICATION_CREDENTIALS."
+        )
+    return f"Ask its owner, or give what fsspec takes for it as FSSPEC_{protocol.upper()}_OPTION=VALUE."
 
 
 def _is_image(name: str) -> bool:
@@ -334,7 +361,7 @@ def _size(about: Mapping[str, Any]) -> int:
 
 
 _VERSIONS = ("ETag", "etag", "generation", "content_md5", "Last-Modified", "LastModified", "last_modified")
-_TIMES = ("modified", "created")
+_TIMES = ("mtime", "updated", "modified", "created")
 
 
 def _stamp(about: Mapping[str, Any]) -> Stamp:

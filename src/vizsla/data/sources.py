@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from PIL import Image
 
@@ -186,6 +188,8 @@ def source_of(given: str | Path | Source) -> Source:
 
     if isinstance(given, Source):
         return given
+    if isinstance(given, str) and given.startswith("file://"):
+        given = url2pathname(urlsplit(given).path)
     if str(given).lower().endswith(SUFFIXES) and not Path(given).is_dir():
         return Manifest(given)
     return Bucket(given) if isinstance(given, str) and is_url(given) else Folder(given)
