@@ -112,6 +112,47 @@ def test_one_step_is_plain_sgd_with_momentum_and_decay(toy: Backbone, colours: I
         torch.testing.assert_close(ours, theirs)
 
 
+def test_a_network_that_starts_from_a_head_says_at_first_what_that_head_says(
+    toy: Backbone, colours: IndexedDataset
+) -> None:
+    rng = np.random.default_rng(0)
+    weights, bias = rng.normal(0, 1, (3, 24)), rng.normal(0, 1, 3)
+    model = FineTunedModel(toy, 3)
+    model.start_from(weights, bias)
+    inputs = model.prepare(colours)
+    with torch.no_grad():
+        features = toy.module(tensors(inputs, np.arange(60))).numpy()
+    odds = np.exp(features @ weights.T + bias)
+    expected = odds / odds.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(model.predict(inputs, np.arange(60)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_statistics_of_batch_normalisation_stay_where_asked(
+    toy: Backbone, colours: IndexedDataset, keep: bool
+) -> None:
+    module = nn.Sequential(toy.module, nn.BatchNorm1d(24)).eval()
+    backbone = Backbone("normed", module, toy.transform, 24, "normed")
+    model = FineTunedModel(
+        backbone, 3, schedule=Schedule(stop="epochs", epochs=2, batch_size=20, keep_statistics=keep)
+    )
+    trained(model, colours, range(60))
+    state = model.network.state_dict()
+    assert torch.equal(state["0.1.running_mean"], torch.zeros(24)) == keep
+    assert not torch.equal(state["0.1.weight"], torch.ones(24))  # it learns all the same
+
+
+def test_the_epoch_whose_weights_are_kept_is_told_with_what_they_reach(
+    toy: Backbone, colours: IndexedDataset
+) -> None:
+    told = trained(FineTunedModel(toy, 3, schedule=Schedule(max_epochs=6, patience=2)), colours, range(60))
+    assert 1 <= told["best_epoch"] <= told["epochs"] <= 6
+    assert told["epochs"] == 6 or told["best_epoch"] == told["epochs"] - 2  # the patience
+    assert 0 <= told["val_acc"] <= 1
+    assert told["val_loss"] > 0
+    assert told["train_loss"] > 0
+
+
 def test_a_round_goes_on_from_the_weights_of_the_last(toy: Backbone, colours: IndexedDataset) -> None:
     still = Schedule(stop="epochs", epochs=1, learning_rate=1e-12)
     model = FineTunedModel(toy, 3, schedule=QUICK)

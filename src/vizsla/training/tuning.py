@@ -41,6 +41,7 @@ from vizsla.training.fit import checks, handed_over
 from vizsla.training.pool import Known, Pool, Rows, known
 from vizsla.training.provenance import provenance
 from vizsla.training.shown import show, validated
+from vizsla.types import Embeddings
 
 FEWEST = 20
 """Labels below which nothing can be said of a fold."""
@@ -185,29 +186,26 @@ def fine_tune(project: Project, recipe: Recipe, on_epoch: OnEpoch | None = None)
     return verdict
 
 
+@dataclass(frozen=True, eq=False)
 class Task:
-    """The labelled images of a project, and the networks that learn from them."""
+    """The labelled images of a project, and what learns from them."""
 
-    def __init__(
-        self,
-        project: Project,
-        recipe: Recipe,
-        rows: Rows,
-        answers: Known,
-        frozen: Backbone,
-        backbone: Backbone,
-        on_epoch: OnEpoch | None,
-    ) -> None:
-        self.project, self.recipe, self.rows, self.answers = project, recipe, rows, answers
-        self.frozen, self.backbone = frozen, backbone
-        self.labelled = np.sort(rows.of(list(answers.label_of)))
-        ids = rows.ids[self.labelled].tolist()
-        self.labels = np.array([answers.label_of[image] for image in ids], np.int64)
-        self.fold = fold_of(self.labels, count=recipe.folds)
-        dataset = _images(project, ids)
-        self._inputs = PixelSet(dataset, backbone.transform)
-        self._features = embed(dataset, backbone)
-        self._clock = Clock(recipe, on_epoch)
+    project: Project
+    recipe: Recipe
+    rows: Rows
+    """Features of all images by the frozen network."""
+    answers: Known
+    labelled: Int64[np.ndarray, " l"]
+    """Rows that have a label."""
+    labels: Int64[np.ndarray, " l"]
+    frozen_key: str
+    backbone: Backbone
+    """What is fine-tuned."""
+    inputs: PixelSet
+    """The labelled images, numbered in the order of `labels`."""
+    features: Embeddings
+    """What the network makes of them before it is trained."""
+    clock: Clock
 
     @classmethod
     def of(cls, project: Project, recipe: Recipe, on_epoch: OnEpoch | None) -> Task:
@@ -225,15 +223,23 @@ class Task:
                 f"{len(answers.label_of)} labels of {len(answers.used)} classes are too few to fine-tune on. "
                 f"Label at least {FEWEST} images of two classes."
             )
-        return cls(project, recipe, rows, answers, frozen, backbone, on_epoch)
+        labelled = np.sort(rows.of(list(answers.label_of)))
+        ids = rows.ids[labelled].tolist()
+        labels = np.array([answers.label_of[image] for image in ids], np.int64)
+        dataset = _images(project, ids)
+        inputs, features = PixelSet(dataset, backbone.transform), embed(dataset, backbone)
+        clock = Clock(recipe, on_epoch)
+        return cls(
+            project, recipe, rows, answers, labelled, labels, frozen.key, backbone, inputs, features, clock
+        )
 
     def held_out(self) -> HeldOut:
         """Both kinds of model on every fold that they had not seen; from the notes where a fold is done."""
-        c = len(self.answers.classes)
+        c, fold = len(self.answers.classes), fold_of(self.labels, count=self.recipe.folds)
         tuned, frozen = np.zeros((len(self.labels), c)), np.zeros(len(self.labels), np.int64)
         epochs = []
         for number in range(self.recipe.folds):
-            out = self.fold == number
+            out = fold == number
             if not out.any():
                 continue
             done = self._fold(number, out)
@@ -244,7 +250,7 @@ class Task:
     def _fold(self, number: int, out: Bool[np.ndarray, " l"]) -> Mapping[str, Any]:
         file = self._notes / f"{number}.json"
         if file.exists():
-            self._clock.skip(json.loads(file.read_text())["took"])
+            self.clock.skip(json.loads(file.read_text())["took"])
             return _read(file)
         head = handed_over(
             self.rows,
@@ -254,11 +260,11 @@ class Task:
             graph=len(self.rows.ids) <= GRAPH_AT_MOST,
         )
         model = self._network(self.recipe.schedule, np.flatnonzero(~out))
-        tell = self._clock.running(f"fold {number + 1} of {self.recipe.folds}")
-        told = model.fit(self._inputs, np.flatnonzero(~out), self.labels[~out], seed=number, on_epoch=tell)
-        self._clock.finished()
+        tell = self.clock.running(f"fold {number + 1} of {self.recipe.folds}")
+        told = model.fit(self.inputs, np.flatnonzero(~out), self.labels[~out], seed=number, on_epoch=tell)
+        self.clock.finished()
         found = {
-            "tuned": model.predict(self._inputs, np.flatnonzero(out)).tolist(),
+            "tuned": model.predict(self.inputs, np.flatnonzero(out)).tolist(),
             "frozen": head.predict(self.rows.points[self.labelled[out]]).argmax(axis=1).tolist(),
             "epochs": int(told["best_epoch"]),
             "took": int(told["epochs"]),
@@ -270,8 +276,8 @@ class Task:
         """One that has yet to learn, but for a head fitted to the labels of these images."""
         c = len(self.answers.classes)
         model = FineTunedModel(self.backbone, c, schedule=schedule, device=best_device())
-        there = np.intersect1d(ids, self._features.ids)
-        features = np.asarray(self._features.vectors[self._features.rows(there)], np.float32)
+        there = np.intersect1d(ids, self.features.ids)
+        features = np.asarray(self.features.vectors[self.features.rows(there)], np.float32)
         head = LogisticHead(c)
         head.fit(features, self.labels[there])  # which sees them at length one
         length = max(float(np.linalg.norm(features, axis=1).mean()), 1e-12)
@@ -292,10 +298,8 @@ class Task:
         """The network that is kept: trained on all labels."""
         everything = np.arange(len(self.labels))
         model = self._network(self.recipe.exactly(epochs), everything)
-        model.fit(
-            self._inputs, everything, self.labels, seed=0, on_epoch=self._clock.running("on all labels")
-        )
-        self._clock.finished()
+        model.fit(self.inputs, everything, self.labels, seed=0, on_epoch=self.clock.running("on all labels"))
+        self.clock.finished()
         state = model.network.cpu().state_dict()
         body = {name.removeprefix("0."): part for name, part in state.items() if name.startswith("0.")}
         tuned = restored(self.backbone.name, body, self.backbone.transform)
@@ -310,7 +314,7 @@ class Task:
     @property
     def _notes(self) -> Path:
         """Where finished folds are noted; another folder for other labels, another network or another recipe."""
-        sha = hashlib.sha256(repr((self.recipe, self.backbone.key, self.frozen.key)).encode())
+        sha = hashlib.sha256(repr((self.recipe, self.backbone.key, self.frozen_key)).encode())
         for part in (self.rows.ids, self.labelled, self.labels):
             sha.update(part.tobytes())
         return kept.home_of(self.project) / _NOTES / sha.hexdigest()[:16]
