@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -375,3 +376,23 @@ def test_a_zip_of_a_whole_folder_is_as_good_as_one_of_what_is_in_it(
     fresh = make(like=project)
     import_labels(fresh.store, "imagefolder", tmp_path / "x.zip")
     assert fresh.standing() == project.standing()
+
+
+def test_without_pyarrow_parquet_says_what_to_install_and_all_else_works(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    project = make("a.jpg")
+    project.store.add_classes(["cat"])
+    project.label("me", **{"a.jpg": "cat"})
+    before = sorted(tmp_path.iterdir())
+    for format, form in (("parquet", None), ("imagefolder", "parquet")):
+        with pytest.raises(
+            UserError, match=r"writing Parquet needs pyarrow. Run: pip install 'vizsla\[parquet\]'"
+        ):
+            export_labels(project.store, project.images, format, tmp_path / "out", form=form)
+    assert sorted(tmp_path.iterdir()) == before
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match="reading Parquet needs pyarrow"):
+        import_labels(project.store, "parquet", tmp_path / "x.parquet")
+    export_labels(project.store, project.images, "imagefolder", tmp_path / "out")

@@ -71,8 +71,9 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Others]:
         return json.loads(answer)
 
     yield ask
+    process.kill()  # what the tools do at their end takes seconds and concerns nobody
+    process.wait()
     process.stdin.close()
-    process.wait(30)
     process.stdout.close()
 
 

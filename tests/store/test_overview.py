@@ -54,6 +54,28 @@ def test_random_checks_are_in_no_part_of_the_grid_until_they_are_answered(store:
     assert shown(store, "status", "unlabelled") == [a, b, c], "no check of the ranking that counts now"
 
 
+def test_suggestions_are_of_unanswered_images_that_may_be_seen_with_one(store: Store, fill: Fill) -> None:
+    a, b, c, d, e = fill(5)
+    cat, dog = store.classes()[:2]
+    rows = [Ranked(one, 1.0, "", suggestion=((cat.id, 0.75), (dog.id, 0.25))) for one in (a, b)]
+    rows += [Ranked(c, 1.0, "", suggestion=((dog.id, 0.5),), audit=True), Ranked(d, 1.0, "")]
+    store.publish_ranking(None, rows)
+    store.label(store.annotator("me").id, Answer(b, "dog"))
+    store.rename_class("cat", "feline")
+    assert store.suggestions([a, b, c, d, e]) == {a: ("feline", 0.75)}
+    assert store.suggestions([]) == store.suggestions([b, e]) == {}
+
+
+def test_the_label_that_stands_is_found_by_its_image(store: Store, fill: Fill) -> None:
+    a, b, c, d = fill(4)
+    me = store.annotator("me").id
+    for image_id, name in ((a, "cat"), (b, "cat"), (a, "dog"), (c, "dog")):
+        store.label(me, Answer(image_id, name))
+    store.undo(me)
+    found = store.standing_labels([a, c, d])
+    assert {image_id: (label.image_id, label.label) for image_id, label in found.items()} == {a: (a, "dog")}
+
+
 @pytest.mark.parametrize(
     "cursor",
     [

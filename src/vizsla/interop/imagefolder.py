@@ -124,11 +124,12 @@ class _Table:
         self._rows: list[tuple[str, str]] = []
 
     def __enter__(self) -> _Table:
-        self._stack = ExitStack()
-        self._file: IO[bytes] = self._stack.enter_context(SpooledTemporaryFile(IN_MEMORY))
-        if self._kind == "csv":
-            self._file.write(csv.lines([COLUMNS]))
-        self._writer: Any = parquet.table_writer(self._file, COLUMNS) if self._kind == "parquet" else None
+        with ExitStack() as stack:  # pyarrow may not be there
+            self._file: IO[bytes] = stack.enter_context(SpooledTemporaryFile(IN_MEMORY))
+            if self._kind == "csv":
+                self._file.write(csv.lines([COLUMNS]))
+            self._writer: Any = parquet.table_writer(self._file, COLUMNS) if self._kind == "parquet" else None
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
