@@ -23,7 +23,7 @@ from vizsla.errors import BadOption, Unreachable, VizslaError
 _AHEAD = 2  # tasks per CPU that are handed over, so that none waits for the next
 _PATIENCE = 10  # seconds for a cluster to answer the door
 _RETRIES = 20
-"""Deaths of the worker that a task survives: more, and it is the task that kills them."""
+"""Deaths of its worker that a task survives: more, and it is the task that kills them."""
 
 
 class RayEngine(Engine):
@@ -139,9 +139,7 @@ class _Worker:
         return {"place": row["place"], "value": pickle.dumps(found)}
 
     def _prepared(self, shard: Any) -> Any:
-        if (
-            self._work is None
-        ):  # not in the constructor: what is raised there is not what the caller gets to see
+        if self._work is None:  # not in the constructor: what is raised there never gets to the caller
             self._work = self._make()
         return self._work(shard)
 

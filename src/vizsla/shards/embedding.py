@@ -117,9 +117,7 @@ class Embedder:
 
     def __init__(self, plan: Plan, folder: ShardFolder, more: int) -> None:
         self.plan, self.folder = plan, folder
-        self.source = source_of(
-            plan.source
-        )  # by its address: a worker is in another folder, and on another machine
+        self.source = source_of(plan.source)  # by its address: a worker is elsewhere
         self._network = load_backbone(plan.backbone, image_size=plan.image_size, precision=plan.precision)
         if self._network.key != plan.key:
             raise BadWeights(
