@@ -30,6 +30,8 @@ HOST = "127.0.0.2"
 """A loopback address that asks for tokens as any other would."""
 CLASSES = ("blue", "green", "red", "grey")
 BUDGETS = {"label": 50, "queue": 100, "counts": 200, "image": 100}
+ARRIVAL = 20.3
+"""Seconds within which everyone has come."""
 LONGEST = 1800.0
 """Seconds after which a run is given up."""
 
@@ -103,7 +105,9 @@ def play(images: Path, address: str, chosen: argparse.Namespace) -> dict:
 
 def cpu_seconds(parts: dict[str, list[int]]) -> dict[str, float]:
     """What each part has used of the processor, PostgreSQL (all that run here) with them."""
-    postgres = [int(path.parts[2]) for path in Path("/proc").glob("[0-9]*/comm") if read(path).strip() == "postgres"]
+    postgres = [
+        int(path.parts[2]) for path in Path("/proc").glob("[0-9]*/comm") if read(path).strip() == "postgres"
+    ]
     return {name: sum(map(_cpu, ids)) for name, ids in (parts | {"postgres": postgres}).items()}
 
 
@@ -120,7 +124,8 @@ def read(path: Path) -> str:
 
 
 async def together(team: Sequence[Annotator]) -> None:
-    await asyncio.gather(*(one.work(n * one.pace / len(team)) for n, one in enumerate(team)))
+    """They come one after another, and never in step."""
+    await asyncio.gather(*(one.work(ARRIVAL * n / len(team)) for n, one in enumerate(team)))
 
 
 @contextmanager

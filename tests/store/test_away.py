@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -107,6 +108,24 @@ def test_a_restart_of_the_database_loses_nothing_acknowledged(
     with labelling(address):
         postgres_server.stop(mode)
         postgres_server.start()
+
+
+@only_postgres
+def test_a_busy_server_keeps_its_connections_and_takes_no_more_than_sixteen(
+    store: Store, address: str, fill: Fill
+) -> None:
+    ids = fill(300)
+    me = store.annotator("me").id
+    seen: set[int] = set()
+
+    def label(image: int) -> None:
+        store.label(me, Answer(image, "cat"))
+        with store._db.read() as conn:
+            seen.add(conn.execute(text("SELECT pg_backend_pid()")).scalar_one())
+
+    with ThreadPoolExecutor(30) as pool:
+        list(pool.map(label, ids))
+    assert 1 < len(seen) <= 16
 
 
 @only_postgres

@@ -28,7 +28,7 @@ from vizsla.store.lead import Lead
 
 PATIENCE = 5.0  # seconds that a call waits for a database that is away
 _PAUSE = 0.1  # seconds between two tries
-_CONNECTIONS = 8, 8  # kept, and more at need: PostgreSQL takes 100 of all servers and workers together
+_CONNECTIONS = 16  # all kept, for a new one is dear: PostgreSQL takes 100 of all servers and workers together
 _QUIET = 1.0  # seconds after which a connection is asked whether it lives before it is used
 _MIGRATING = 0x76697A736C61  # "vizsla": the lock that whoever migrates holds
 _LOST_RACE = ("40001", "40P01", "23505")  # serialization failure, deadlock, unique violation
@@ -63,9 +63,8 @@ def engines(address: str) -> tuple[str, Engine, Engine]:
         raise BadOption(_not_ours(address))
     url = url.set(drivername="postgresql+psycopg")
     wanted = {name: value for name, value in _OURS.items() if name not in url.query}
-    kept, more = _CONNECTIONS
     try:
-        engine = create_engine(url, pool_size=kept, max_overflow=more, connect_args=wanted)
+        engine = create_engine(url, pool_size=_CONNECTIONS, max_overflow=0, connect_args=wanted)
     except ModuleNotFoundError:
         raise BadOption("psycopg is not installed. Run: pip install 'vizsla[postgres]'.") from None
     event.listen(engine, "connect", _settle)
