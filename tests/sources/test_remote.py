@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from torch.utils.data import DataLoader
@@ -194,3 +195,24 @@ def test_a_missing_package_is_named_with_what_to_install(
 def test_what_nobody_can_open_is_refused() -> None:
     with pytest.raises(BadOption, match="nothing here opens carrier-pigeon://"):
         source_of("carrier-pigeon://loft").visit()
+
+
+def test_what_has_no_signed_urls_says_so() -> None:
+    with pytest.raises(BadOption, match=r"memory://\w* gives no signed URLs. Leave out --signed-urls."):
+        source_of("memory://photos").signed("a.png", 60)
+    with pytest.raises(BadOption, match="only buckets have signed URLs"):
+        source_of("photos").signed("a.png", 60)
+
+
+def test_a_file_url_is_the_folder_or_list_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "my photos"
+    assert source_of(folder.as_uri()).path == folder
+    assert source_of((tmp_path / "list.csv").as_uri()).path == tmp_path / "list.csv"
+
+
+def test_any_file_system_of_fsspec_will_do(far: Remote) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe({"/shelf/red/a.png": b"one", "/shelf/blue/b.png": b"other", "/shelf/notes.txt": b""})
+    source = Bucket("memory://shelf", far)
+    assert source.names() == ("blue/b.png", "red/a.png")
+    assert source.read("red/a.png") == b"one"

@@ -94,25 +94,31 @@ class Remote:
         fs = self.filesystem(url)
         fs.invalidate_cache()
         found = patiently(url, lambda: _find(fs, url))
+        fs.invalidate_cache()
         base = fs._strip_protocol(url).rstrip("/") + "/"
-        files = {path.removeprefix(base): about for path, about in found.items() if path.startswith(base)}
-        if any(_is_bare(about) for about in files.values()):  # a page of links, say: it names no sizes
-            yield from self._asked(base, [path for path in files if _is_image(path)])
+        inside = ((path.removeprefix(base), about) for path, about in found.items() if path.startswith(base))
+        if any(about.get("size") is None for about in found.values()):  # a page of links names no sizes
+            yield from self._asked(base, [path for path, _ in inside if _is_image(path)])
             return
-        for path, about in files.items():
-            yield path, _stamp(about)
+        stamps = [(path, _stamp(about)) for path, about in inside]
+        del found, inside  # the better part of a kilobyte for each
+        yield from stamps
 
     def _asked(self, base: str, paths: Sequence[str]) -> Iterator[tuple[str, Stamp]]:
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            yield from zip(paths, threads.map(lambda path: self.stamp(base + path), paths), strict=True)
+            yield from threads.map(lambda path: (path, self.stamp(base + path)), paths)
 
     def signed(self, url: str, seconds: int) -> str:
         """A URL by which anyone may read the file for a while. Raises BadOption where there are none."""
         try:
             return str(self.filesystem(url).sign(url, expiration=seconds))
-        except NotImplementedError:
-            protocol = url.partition("://")[0]
-            raise BadOption(f"{protocol}:// has no signed URLs. Leave out --signed-urls.") from None
+        except UserError:
+            raise
+        except (
+            Exception
+        ) as error:  # no such thing, no key to sign with, …: each package says so in its own way
+            why = "" if isinstance(error, NotImplementedError) else f" ({_said(error)})"
+            raise BadOption(f"{_host(url)} gives no signed URLs{why}. Leave out --signed-urls.") from None
 
 
 class Bucket(Source):
@@ -222,10 +228,9 @@ def _find(fs: Any, url: str) -> Mapping[str, Mapping[str, Any]]:
     from fsspec.asyn import AsyncFileSystem
 
     errors: list[Exception] = []
+    # Where fsspec walks from folder to folder it leaves out what it cannot list; lists of buckets raise by themselves.
     walks = type(fs).find is AbstractFileSystem.find or getattr(type(fs), "_find", 0) is AsyncFileSystem._find
-    tell = (
-        {"on_error": errors.append} if walks else {}
-    )  # or it leaves out what it cannot list; buckets raise by themselves
+    tell = {"on_error": errors.append} if walks else {}
     found: Mapping[str, Mapping[str, Any]] = fs.find(url, detail=True, **tell)
     for error in errors:
         if not isinstance(_cause(error), FileNotFoundError):  # a link that leads nowhere hides nothing
@@ -349,10 +354,6 @@ def _credentials(url: str) -> str:
 
 def _is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _is_bare(about: Mapping[str, Any]) -> bool:
-    return about.get("size") is None
 
 
 def _size(about: Mapping[str, Any]) -> int:
