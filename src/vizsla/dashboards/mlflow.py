@@ -9,7 +9,6 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
 
 from vizsla.errors import BadOption
 
@@ -26,8 +25,8 @@ class MLflow:
         try:
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._find_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
-        except MlflowException as error:
-            said = str(error).split(". ")[0]
+        except Exception as error:  # its stores raise whatever their network or database does
+            said = " ".join(str(error).split()).split(". ")[0]
             raise BadOption(f"--log mlflow cannot use {uri}: {said}. Try mlflow:sqlite:///runs.db") from None
 
     def _find_experiment(self, name: str) -> str:
