@@ -25,6 +25,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -218,13 +219,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def session(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vizsla_here: Callable[..., object]
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    vizsla_here: Callable[..., subprocess.CompletedProcess[str]],
 ) -> Iterator[Session]:
     monkeypatch.chdir(shutil.copytree(world, tmp_path / "here"))
     monkeypatch.syspath_prepend(Path.cwd())
     monkeypatch.delitem(sys.modules, "digits", raising=False)
     monkeypatch.setattr(strategies, "_entries", dict(strategies._entries))  # a page may add one of its own
-    opened = Session(vizsla_here)  # type: ignore[arg-type]
+    opened = Session(vizsla_here)
     yield opened
     opened.close()
 
@@ -258,11 +262,12 @@ def check_shell(session: Session, block: Block, where: str) -> None:
             assert done.returncode == 0, f"{where}: {command}\n{done.stdout}{done.stderr}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_everything_on_a_page_runs_and_says_what_is_shown(page: Path, session: Session):
-    printed = ""
-    for block in blocks(page):
-        where = f"{page.relative_to(ROOT)}:{block.line}"
+def check(session: Session, found: list[Block], page: str) -> None:
+    """Run a page's blocks in their order."""
+    printed: str | None = None  # by the block before, if that was Python
+    for block in found:
+        where = f"{page}:{block.line}"
+        before, printed = printed, None
         if block.title:
             Path(block.title).write_text(block.body, "utf-8")
         elif block.kind == "console":
@@ -272,11 +277,32 @@ def test_everything_on_a_page_runs_and_says_what_is_shown(page: Path, session: S
         elif block.kind == "python":
             run = session.theirs if block.note == "theirs" else session.execute
             printed = run(block.body, where)
-        elif block.follows and printed:  # text
+        elif block.follows and before is not None:
             expected = pattern(tidy(block.body), block.note == "numbers vary")
-            assert expected.fullmatch(tidy(printed)), f"{where}: it prints\n{printed}"
-        if block.kind != "python":
-            printed = ""
+            assert expected.fullmatch(tidy(before)), f"{where}: it prints\n{before}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_everything_on_a_page_runs_and_says_what_is_shown(page: Path, session: Session):
+    check(session, blocks(page), page.name)
+
+
+@pytest.mark.parametrize(
+    ("page", "complaint"),
+    [
+        ("```console\n$ echo yes\nno\n```\n", "the page says"),
+        ("```console\n$ echo yes\n```\n", "the page says"),
+        ("```console\n$ exit 3\n```\n", "exit 3"),
+        ("```console\n$ vizsla select --strategy bold -n 3\n3 rows\n```\n", "Did you mean 'bald'"),
+        ("```sh\ntrue\nfalse\n```\n", "page.md:1: false"),
+        ("```python\nprint(1)\n```\n\n```text\n2\n```\n", "it prints"),
+        ("```python\npass\n```\n\n```text\nsomething\n```\n", "it prints"),
+    ],
+)
+def test_a_page_that_is_wrong_fails(page: str, complaint: str, session: Session):
+    Path("page.md").write_text(page, "utf-8")
+    with pytest.raises(AssertionError, match=re.escape(complaint)):
+        check(session, blocks(Path("page.md")), "page.md")
 
 
 def test_the_commands_of_the_readme_run_once_somebody_has_labelled(session: Session):
@@ -290,12 +316,9 @@ def test_the_commands_of_the_readme_run_once_somebody_has_labelled(session: Sess
 
 
 def test_extras_that_pages_name_are_there():
-    import tomllib
-
     known = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    named = re.findall(
-        r"vizsla\[([\w,-]+)\]", "".join(page.read_text("utf-8") for page in DOCS.rglob("*.md"))
-    )
+    pages = [ROOT / "README.md", *DOCS.rglob("*.md")]
+    named = re.findall(r"vizsla\[([\w,-]+)\]", "".join(page.read_text("utf-8") for page in pages))
     assert {name for names in named for name in names.split(",")} <= set(known)
 
 
