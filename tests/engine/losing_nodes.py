@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 os.environ |= {  # a node that is gone is missed after some seconds, not half a minute; one that is only slow is not
     "RAY_health_check_initial_delay_ms": "1000",
@@ -49,12 +50,15 @@ def make():
 """
 NODES = 3
 
+T = TypeVar("T")
+
 
 def main(images: Path, scratch: Path) -> None:
     seconds: dict[str, float] = {}
     began = time.monotonic()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(NODES)]
+    head = {"num_cpus": 1, "include_dashboard": False}
+    cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
+    nodes = [patiently(lambda: cluster.add_node(num_cpus=1)) for _ in range(NODES)]
     cluster.wait_for_nodes()
     lost: list[str] = []
     with RayEngine(cluster.address) as engine:
@@ -65,6 +69,16 @@ def main(images: Path, scratch: Path) -> None:
         seconds["choose"] = time.monotonic() - began - sum(seconds.values())
     cluster.shutdown()
     print(json.dumps({"chosen": chosen, "lost": lost, "seconds": seconds}))
+
+
+def patiently(start: Callable[[], T], tries: int = 2) -> T:
+    """Ray gives a node half a minute to start, however busy the machine is; then it is tried again."""
+    try:
+        return start()
+    except Exception as error:  # of no kind of its own
+        if not tries or "timed out during startup" not in str(error):
+            raise
+    return patiently(start, tries - 1)
 
 
 def losing(cluster: Cluster, nodes: list, pids: Path, lost: list[str]) -> Callable[[int, int], None]:
