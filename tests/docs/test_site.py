@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import re
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -46,6 +47,21 @@ def address(site: Path) -> Iterator[str]:
 
 def text_of(page: Path) -> str:
     return html.unescape(re.sub(r"<[^>]+>", "", page.read_text("utf-8")))
+
+
+def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path):
+    for name in ("docs", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("mkdocs.yml", "src", "benchmarks", "CHANGELOG.md"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "docs" / "errata.md").write_text(
+        "# Errata\n\n[Gone](../benchmarks/gone/README.md)\n", "utf-8"
+    )
+    done = subprocess.run(
+        [tmp_path / "scripts" / "docs"], capture_output=True, text=True, encoding="utf-8", timeout=300
+    )
+    assert done.returncode == 1
+    assert "'errata.md' contains a link '../benchmarks/gone/README.md'" in done.stderr
 
 
 def test_every_page_of_the_folder_is_in_the_menu(site: Path):
