@@ -22,7 +22,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.postgres import Postgres, programs, run_sql
@@ -32,6 +32,9 @@ from vizsla.project import Project
 from vizsla.store import Store
 from vizsla.store.schema import metadata
 from vizsla.testing import TOY_BACKBONE, toy_images
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 FINE_TO_SKIP = ("VIZSLA_DATA is not set", "root", "Windows", "POSIX", "Linux")
 """Reasons that are no missing component: in CI any other skip is a failure."""
@@ -349,3 +352,22 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.outcome = "failed"
             report.longrepr = f"skipped in CI, where nothing may be missing: {reason}"
     return report
+
+
+CHROMIUM = "/usr/bin/chromium"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, without a screen; Playwright lets a process have one."""
+    if not Path(CHROMIUM).exists() and shutil.which("chromium") is None:
+        pytest.skip("Chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(
+            executable_path=CHROMIUM if Path(CHROMIUM).exists() else shutil.which("chromium"),
+            args=["--no-sandbox"] if os.geteuid() == 0 else [],
+        )
+        yield opened
+        opened.close()

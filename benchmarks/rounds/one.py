@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 import numpy as np
 
 from vizsla import ActiveLearner, IndexedDataset
+from vizsla.data.sources import Folder
 from vizsla.models.backbones import Backbone
 from vizsla.models.frozen import Features, FrozenModel
 from vizsla.types import Embeddings
@@ -32,7 +33,7 @@ class Named(IndexedDataset):
     """A catalogue without files: nothing here looks at an image."""
 
     def __init__(self, n: int, classes: int) -> None:
-        self.dir_path = "nowhere"
+        self.dir_path, self.source = "nowhere", Folder("nowhere")
         self.transform = None
         self.unreadable = {}
         self.classes = tuple(f"class{c}" for c in range(classes))

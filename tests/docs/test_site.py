@@ -13,7 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 import vizsla
 from vizsla.cli import cli
@@ -79,31 +79,32 @@ def test_no_page_names_a_style_script_or_picture_of_another_site(site: Path):
     assert not [page for page in pages if LOADED.search(page.read_text("utf-8"))]
 
 
-def test_a_browser_asks_nobody_else_finds_pages_by_search_and_nothing_is_wider_than_a_phone(address: str):
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 375, "height": 740})
-        asked: list[str] = []
-        errors: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        for name in (
-            "index",
-            "label",
-            "comparing",
-            "python-api",
-            "http-api",
-            "cli",
-            "strategies/index",
-            "faq",
-        ):
-            page.goto(f"{address}/{name}.html")
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
-        page.set_viewport_size({"width": 1280, "height": 800})
-        page.goto(f"{address}/index.html")
-        page.locator(".md-search__input").fill("never-lose gate")
-        page.locator(".md-search-result__link[href*=comparing]").first.wait_for()
-        browser.close()
+def test_a_browser_asks_nobody_else_finds_pages_by_search_and_nothing_is_wider_than_a_phone(
+    address: str, browser: Browser
+):
+    context = browser.new_context(viewport={"width": 375, "height": 740})
+    page = context.new_page()
+    asked: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    for name in (
+        "index",
+        "label",
+        "comparing",
+        "python-api",
+        "http-api",
+        "cli",
+        "strategies/index",
+        "faq",
+    ):
+        page.goto(f"{address}/{name}.html")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(f"{address}/index.html")
+    page.locator(".md-search__input").fill("never-lose gate")
+    page.locator(".md-search-result__link[href*=comparing]").first.wait_for()
+    context.close()
     assert not errors
     assert asked and not [url for url in asked if not url.startswith(address)]
 
