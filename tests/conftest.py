@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests import s3 as object_storage
 from tests.postgres import Postgres, programs, run_sql
 
 from vizsla.cli import main
@@ -164,8 +165,7 @@ NOTHING = ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """A PostgreSQL server; whoever stops it starts it again."""
-    if programs() is None:
-        pytest.skip("PostgreSQL is not installed")
+    assert programs() is not None, "PostgreSQL is not installed. Run: apt-get install postgresql"
     with Postgres() as running:
         yield running
 
@@ -197,6 +197,18 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     Store.open(server).close()
     run_sql(server, f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY CASCADE")
     return server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real S3 server; yields its URL. This process and those it starts from now on talk to it."""
+    with object_storage.served(tmp_path_factory.mktemp("moto") / "log") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def s3(s3_server: str) -> object_storage.S3:
+    return object_storage.S3(s3_server)
 
 
 # servers
@@ -360,13 +372,13 @@ CHROMIUM = "/usr/bin/chromium"
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, without a screen; Playwright lets a process have one."""
-    if not Path(CHROMIUM).exists() and shutil.which("chromium") is None:
-        pytest.skip("Chromium is not installed")
+    program = CHROMIUM if Path(CHROMIUM).exists() else shutil.which("chromium")
+    assert program is not None, "Chromium is not installed. Run: apt-get install chromium"
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
         opened = driver.chromium.launch(
-            executable_path=CHROMIUM if Path(CHROMIUM).exists() else shutil.which("chromium"),
+            executable_path=program,
             args=["--no-sandbox"] if os.geteuid() == 0 else [],
         )
         yield opened

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jupyter_client.manager import start_new_kernel
 from PIL import Image
 
 from vizsla.asking import Choices
@@ -493,8 +494,6 @@ def test_a_session_killed_in_the_middle_of_a_question_goes_on_where_it_stopped(
 
 
 def test_a_notebook_shows_the_picture_inline_and_takes_answers(tmp_path: Path) -> None:
-    pytest.importorskip("ipykernel")
-    manager = pytest.importorskip("jupyter_client.manager")
     photos(tmp_path / "pets", "a.png", "b.png")
     code = f"""
         from vizsla.data.indexed import IndexedDataset
@@ -504,7 +503,7 @@ def test_a_notebook_shows_the_picture_inline_and_takes_answers(tmp_path: Path) -
     """
     lines = ["dog", "0"]
     messages: list[dict[str, Any]] = []
-    kernel, client = manager.start_new_kernel(kernel_name="python3")
+    kernel, client = start_new_kernel(kernel_name="python3")
     try:
         client.execute_interactive(
             textwrap.dedent(code),

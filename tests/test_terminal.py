@@ -25,7 +25,7 @@ def unknown_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tty() -> Iterator[TextIO]:
-    pty = pytest.importorskip("pty")
+    pty = pytest.importorskip("pty", reason="pseudo-terminals are POSIX")
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as stream:
         yield stream

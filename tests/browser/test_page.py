@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -207,19 +208,21 @@ def test_nothing_is_asked_of_anyone_but_the_server(serve, sit_down, taught, phot
     assert desk.errors == []
 
 
-@pytest.mark.parametrize("width", [1280, 375])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_tab_fits_and_axe_finds_nothing_serious(serve, sit_down, taught, photos, width, scheme):
-    if not AXE.exists():
-        pytest.skip("page/node_modules is missing: run npm ci --prefix page")
-    desk = sit_down(serve(photos, "--no-trainer").url, width=width, color_scheme=scheme)
+def test_every_tab_fits_and_axe_finds_nothing_serious(serve, sit_down, taught, photos):
+    assert AXE.exists(), "page/node_modules is missing. Run: npm ci --prefix page"
+    url = serve(photos, "--no-trainer").url
+    for width, scheme in product((1280, 375), ("light", "dark")):
+        check_tabs(sit_down(url, width=width, color_scheme=scheme), f"at {width} px, {scheme}")
+
+
+def check_tabs(desk, how):
     desk.painted()
     desk.page.evaluate(AXE.read_text(encoding="utf-8"))
     for tab in TABS:
         desk.see(f"tab-{tab}").click()
         desk.page.wait_for_timeout(500)
         overflow = desk.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert overflow <= 0, f"{tab} is {overflow} px too wide"
+        assert overflow <= 0, f"{tab} is {overflow} px too wide {how}"
         found = desk.page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
         serious = [
             (one["id"], node["target"], node["failureSummary"])
@@ -227,7 +230,7 @@ def test_every_tab_fits_and_axe_finds_nothing_serious(serve, sit_down, taught, p
             if one["impact"] in ("serious", "critical")
             for node in one["nodes"]
         ]
-        assert serious == [], f"{tab}: {serious[:3]}"
+        assert serious == [], f"{tab} {how}: {serious[:3]}"
 
 
 def test_500_classes_and_a_corrupt_image_are_no_trouble(serve, sit_down, photos, tmp_path):

@@ -46,8 +46,7 @@ FOLDERS = ("great dane", "ünïcode 犬", "7 up", "007")
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Others]:
     """Has the other tools do a job, see others.py."""
-    if not (HOME / "stamp").exists():
-        pytest.skip("the other tools are not installed; run scripts/peers formats")
+    assert (HOME / "stamp").exists(), f"there is no {HOME}. Run: scripts/peers formats"
     home = tmp_path_factory.mktemp("home")
     own = {"HOME": str(home), "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "FIFTYONE_DO_NOT_TRACK": "true"}
     with (home / "log").open("w") as log:

@@ -86,7 +86,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(victim, breeds, tmp_path, se
             )  # it ends with the server
             server.restart()
         known = len(labeller.acknowledged)
-        wait_until(lambda before=known: len(labeller.acknowledged) > before + 3)  # work goes on
+        wait_until(lambda before=known: len(labeller.acknowledged) > before + 10)  # work goes on
     labeller.stop.set()
     labeller.join(30)
     with Store.open(tmp_path / "project") as store:
@@ -99,7 +99,6 @@ def test_kill_9_loses_nothing_that_was_acknowledged(victim, breeds, tmp_path, se
             lambda: len([m for m in store.models() if m.state == "ready"]) > before, 60
         )  # it still learns
     assert labeller.acknowledged.items() <= kept.items()
-    assert len(labeller.acknowledged) > 10
 
 
 def alive(process_id: int) -> bool:
