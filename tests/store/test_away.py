@@ -136,7 +136,7 @@ def test_an_answer_whose_commit_was_cut_off_is_written_once(store: Store, addres
 
     def job(conn: Connection) -> list:
         runs.append(1)
-        saved = answers.give(conn, me, [answer], now, now, None)
+        saved = answers.give(conn, me, [answer], now, now, None, answers.answered)
         if len(runs) == 1:
             conn.exec_driver_sql("COMMIT")  # it did commit, but nobody hears of it
             conn.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))

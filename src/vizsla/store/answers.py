@@ -6,7 +6,7 @@ transaction, so that claims and counts need not look for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -34,10 +34,12 @@ def give(
     now: datetime,
     until: datetime,
     batch: UUID | None,
+    count: Callable[[Connection], int],
 ) -> list[Saved]:
     """Append answers, all or none, and free what they answer. A known key gives its first acknowledgement.
 
     Args:
+        count: gives the number of images that have an answer now.
         batch: what marks answers to be undone together; None for one that stands alone.
     """
     known = _acknowledged(conn, [answer.key for answer in answers])
@@ -45,7 +47,7 @@ def give(
     fresh = list({answer.key: answer for answer in answers if answer.key not in known}.values())
     if fresh:
         before = lock(conn, [answer.image_id for answer in fresh])
-        rows = append_answers(conn, _rows(conn, annotator_id, fresh, before, now, batch))
+        rows = append_answers(conn, _rows(conn, annotator_id, fresh, before, now, batch, count(conn)))
         known |= {row["key"]: Saved(row["id"], row["saved"], True) for row in rows}
     again = {row["source"] == "relabel" for row in rows}
     queue.renew(conn, annotator_id, now, until, relabel=again.pop() if len(again) == 1 else None)
@@ -79,12 +81,13 @@ def _rows(
     before: dict[int, str],
     now: datetime,
     batch: UUID | None,
+    saved: int,
 ) -> list[dict[str, Any]]:
     class_ids = {name: naming.find(conn, name).id for name in {checked(answer) for answer in answers} if name}
     held = _leases(conn, annotator_id, list(before))
     ranks = queue.published(conn)
     round_now = (ranks.model_version if ranks else None) or 0
-    saved, seen = answered(conn), {image_id for image_id, status in before.items() if status != "unlabelled"}
+    seen = {image_id for image_id, status in before.items() if status != "unlabelled"}
     rows = []
     for answer in answers:
         lease = held.get(answer.image_id)

@@ -55,6 +55,7 @@ from vizsla.store.records import (
     Upcoming,
 )
 from vizsla.store.schema import settings
+from vizsla.store.tally import Tally
 
 Clock = Callable[[], datetime]
 
@@ -86,6 +87,7 @@ class Store:
         self._db = database
         self._lease = timedelta(seconds=lease_seconds)
         self._now = clock
+        self._tally = Tally()
 
     @classmethod
     def open(cls, project: str | Path, *, lease_seconds: float = 180.0, clock: Clock = utc_now) -> Self:
@@ -145,7 +147,10 @@ class Store:
         Args:
             digest: path → SHA-256 in hex, None where unreadable; called only for what may be a renamed file.
         """
-        return catalogue.rescan(self._db, files, digest)
+        try:
+            return catalogue.rescan(self._db, files, digest)
+        finally:
+            self._tally.forget()
 
     def image(self, image_id: int) -> Image:
         """One image. Raises UnknownName where there is none of that id."""
@@ -169,6 +174,7 @@ class Store:
     def set_unreadable(self, image_id: int, problem: str) -> None:
         """Take an image that cannot be decoded out of the queue; it counts as flagged."""
         self._db.write(lambda conn: catalogue.set_unreadable(conn, image_id, problem), repeatable=True)
+        self._tally.forget()
 
     # classes
 
@@ -277,7 +283,9 @@ class Store:
         """
         now = self._now()
         return self._db.write(
-            lambda conn: answers.give(conn, annotator_id, [answer], now, now + self._lease, None),
+            lambda conn: answers.give(
+                conn, annotator_id, [answer], now, now + self._lease, None, self._tally.before
+            ),
             repeatable=True,
         )[0]
 
@@ -285,7 +293,9 @@ class Store:
         """Append answers, all or none. One undo takes them all back."""
         now, mark = self._now(), uuid4()
         return self._db.write(
-            lambda conn: answers.give(conn, annotator_id, batch, now, now + self._lease, mark),
+            lambda conn: answers.give(
+                conn, annotator_id, batch, now, now + self._lease, mark, self._tally.before
+            ),
             repeatable=True,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -11,7 +11,6 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import RedirectResponse, StreamingResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from vizsla import interop
 from vizsla.errors import BadOption
@@ -74,8 +73,9 @@ ThePictures = Annotated[Pictures, Depends(_pictures)]
 
 @router.get("/project")
 def project(project: ThisProject, watch: ThisWatch, who: Visitor, request: Request) -> wire.ProjectOut:
-    """How everything stands."""
-    return state.project(project, watch, who, read_only=request.app.state.door.read_only)
+    """How everything stands: with all that who asks has changed here; what others did may be 2 s old."""
+    look = request.app.state.glance.at(request.state.token)
+    return state.project(project, watch, look, who, read_only=request.app.state.door.read_only)
 
 
 @router.get("/curve", dependencies=[Looking])
@@ -351,16 +351,17 @@ def train(me: Me, project: ThisProject) -> wire.State:
     return wire.State(state="asked")
 
 
-@router.get("/events", response_class=EventSourceResponse)
-async def events(
-    request: Request, store: ThisStore, watch: ThisWatch, who: Visitor
-) -> AsyncIterator[ServerSentEvent]:
+@router.get(
+    "/events",
+    response_class=StreamingResponse,  # not FastAPI's own for events, which encodes each for every listener
+    responses={200: {"content": {"text/event-stream": {}}, "description": "Events as they come"}},
+)
+async def events(request: Request, store: ThisStore, watch: ThisWatch, who: Visitor) -> Response:
     """What changes, as it changes."""
-    yield ServerSentEvent(comment="hello", retry=1000)
     if request.state.annotator:  # the stream begins, perhaps after another server lost it
         await asyncio.to_thread(store.renew, request.state.annotator.id)
-    async for news in watch.listen(request.state.token):
-        yield ServerSentEvent(data=news.data, event=news.event)
+    unheld = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # by caches and proxies
+    return StreamingResponse(watch.listen(request.state.token), 200, unheld, "text/event-stream")
 
 
 _FILES = sorted({"application/octet-stream"} | {kind.media_type for kind in interop.formats.values()})

@@ -27,6 +27,7 @@ from vizsla.project import Project
 from vizsla.web import state, wire
 from vizsla.web.api import router
 from vizsla.web.door import AGAIN, Door, Guard, is_token, set_cookie
+from vizsla.web.glance import Glance
 from vizsla.web.metrics import MEDIA_TYPE, Metrics
 from vizsla.web.observed import Observed
 from vizsla.web.pictures import Gone, Pictures, Replaced
@@ -51,7 +52,8 @@ def create_app(project: Project, door: Door | None = None) -> FastAPI:
     health = wire.Health(version=metadata.version("vizsla"))
     door = door or Door()
     pictures = Pictures(project, signed=bool(door.pictures_from))
-    watch = Watch(project, pictures, state.news)
+    glance = Glance(project)
+    watch = Watch(project, pictures, glance, state.news)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -69,9 +71,9 @@ def create_app(project: Project, door: Door | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.project, app.state.watch, app.state.pictures = project, watch, pictures
-    app.state.door = door
+    app.state.door, app.state.glance = door, glance
     app.include_router(router)
-    app.add_middleware(Guard, door=door, store=project.store)
+    app.add_middleware(Guard, door=door, store=project.store, wrote=glance.wrote)
     metrics = Metrics(project, watch.listeners)
     app.add_middleware(Observed, metrics=metrics)  # the last one added is the first to be passed
     explain_errors(app)

@@ -12,6 +12,8 @@ import ipaddress
 import re
 import secrets
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated
@@ -29,6 +31,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{20,100}")
 _YEAR = 365 * 24 * 3600
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_KNOWN_SECONDS = 1.0  # that a token still lets in once it is revoked
 _FOR_MACHINES = ("/healthz", "/readyz", "/metrics")  # which keep no cookie
 
 AGAIN = {"Retry-After": "1"}
@@ -86,12 +89,19 @@ def cookie_name(mark: str) -> str:
 
 
 class Guard:
-    """What every request passes, before any route sees it."""
+    """What every request passes, before any route sees it.
 
-    def __init__(self, app: ASGIApp, door: Door, store: Store) -> None:
+    Args: wrote: told the token of whoever is about to read that a change is kept.
+    """
+
+    def __init__(
+        self, app: ASGIApp, door: Door, store: Store, wrote: Callable[[str | None], None] | None = None
+    ) -> None:
         self.app = app
         self.door = door
         self.store = store
+        self._wrote = wrote
+        self._met: dict[str, tuple[Annotator, float]] = {}
         images = f"img-src 'self' {door.pictures_from}".rstrip()
         policy = HEADERS["Content-Security-Policy"].replace("img-src 'self'", images)
         self._headers = HEADERS | {"Content-Security-Policy": policy}
@@ -112,6 +122,8 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
+                if self._wrote and scope["method"] not in _SAFE:
+                    self._wrote(token)
                 out = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     out.setdefault(name, value)
@@ -127,13 +139,25 @@ class Guard:
         if not scope["path"].startswith((self.door.guarded, "/metrics")):
             return None
         try:
-            known = None if token is None else await asyncio.to_thread(self.store.who, token)
+            known = None if token is None else await self._who(token)
         except DatabaseAway as error:
             return _problem(503, str(error), AGAIN)
         scope["state"]["annotator"] = known
         if known or not self.door.needs_token:
             return None
         return _problem(401, NO_TOKEN, {"WWW-Authenticate": "Bearer"})
+
+    async def _who(self, token: str) -> Annotator | None:
+        """Whose token it is, and perhaps was a second ago: somebody who works asks several times in one."""
+        now = time.monotonic()
+        found, until = self._met.get(token, (None, now))
+        if now < until:
+            return found
+        self._met = {met: entry for met, entry in self._met.items() if now < entry[1]}
+        found = await asyncio.to_thread(self.store.who, token)
+        if found is not None:
+            self._met[token] = found, now + _KNOWN_SECONDS
+        return found
 
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         host = headers.get("host", "")

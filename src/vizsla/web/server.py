@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import uvicorn
@@ -60,13 +60,14 @@ def serve(
     door: Door,
     listener: socket.socket,
     *,
-    trainer: bool = True,
+    trainer: Sequence[str] | None = (),
     on_ready: Callable[[], None] | None = None,
     make: Callable[[Project, Door], FastAPI] = create_app,
 ) -> None:
     """Serve until interrupted; with a trainer beside it that ends when this process does.
 
-    Args: make: what is served: the page, or what else there is to a project.
+    Args: trainer: options of the trainer; None: there is none.
+          make: what is served: the page, or what else there is to a project.
     """
     app = make(project, door)
     config = uvicorn.Config(
@@ -78,7 +79,7 @@ def serve(
         lifespan="on",
     )
     server = _Server(config, on_ready)
-    with trainer_beside(project) if trainer else nullcontext():
+    with trainer_beside(project, trainer) if trainer is not None else nullcontext():
         server.run(sockets=[listener])
 
 

@@ -10,30 +10,31 @@ from typing import Any, Literal
 from vizsla import monitor
 from vizsla.project import Project
 from vizsla.standing import Standing, accuracy_of, standing
-from vizsla.store import Store, Tile
+from vizsla.store import ImageClass, Store, Tile
 from vizsla.store.queue import REVIEW
 from vizsla.web import wire
+from vizsla.web.glance import Look
 from vizsla.web.pictures import Pictures
 from vizsla.web.watch import Watch
 
 Kind = Literal["errors", "duplicates", "disagreements"]
 
 
-def project(project: Project, watch: Watch, who: str, *, read_only: bool) -> wire.ProjectOut:
+def project(project: Project, watch: Watch, look: Look, who: str, *, read_only: bool) -> wire.ProjectOut:
     """The answer to `GET /api/project`."""
-    now, settings = standing(project), project.settings
+    now, settings = look.now, project.settings
     return wire.ProjectOut(
         id=project.mark,
         name=wire.readable(project.name),
         version=metadata.version("vizsla"),
-        classes=classes(project.store, now.counts.classes),
+        classes=_classes(look.classes, now.counts.classes),
         counts=_counts(now),
         model=_model(now),
         accuracy=wire.AccuracyOut(**vars(now.accuracy)) if now.accuracy else None,
         checks=wire.ChecksOut(done=now.checks, needed=monitor.CHECKS_TO_SHOW),
-        training=training(project, watch, now),
+        training=training(watch, now),
         advice=_advice(now),
-        suspects=project.store.suspects(),
+        suspects=look.suspects,
         notice=wire.readable(watch.notice) or None,
         guidelines=wire.readable(settings.guidelines),
         annotator=who,
@@ -42,15 +43,11 @@ def project(project: Project, watch: Watch, who: str, *, read_only: bool) -> wir
     )
 
 
-def news(project: Project, watch: Watch, events: Sequence[str]) -> list[Any]:
-    """What goes with events of one moment. A page that has it need not ask how the project stands."""
-    now = standing(project)
-    return [_news(project, watch, now, event) for event in events]
-
-
-def _news(project: Project, watch: Watch, now: Standing, event: str) -> Any:
+def news(watch: Watch, look: Look, event: str) -> Any:
+    """What goes with an event. A page that has it need not ask how the project stands."""
+    now = look.now
     if event == "saved":
-        return saved(project, now).model_dump()
+        return saved(look).model_dump()
     if event == "model_swapped":
         model = _model(now)
         return model.model_dump() if model else {"version": 0, "labels": 0}
@@ -58,19 +55,19 @@ def _news(project: Project, watch: Watch, now: Standing, event: str) -> Any:
         advice = _advice(now)
         return advice.model_dump() if advice else None
     if event == "training":
-        return training(project, watch, now).model_dump()
+        return training(watch, now).model_dump()
     return {}
 
 
-def saved(project: Project, now: Standing) -> wire.SavedNews:
+def saved(look: Look) -> wire.SavedNews:
     """What answers change."""
-    counts = _counts(now)
+    counts = _counts(look.now)
     return wire.SavedNews(
         saved=counts.labelled + counts.skipped + counts.flagged,
         counts=counts,
-        classes=classes(project.store, now.counts.classes),
-        advice=_advice(now),
-        suspects=project.store.suspects(),
+        classes=_classes(look.classes, look.now.counts.classes),
+        advice=_advice(look.now),
+        suspects=look.suspects,
     )
 
 
@@ -93,7 +90,7 @@ def _advice(now: Standing) -> wire.Advice | None:
     return wire.Advice(text=now.advice.text, stop=now.advice.stop) if now.advice else None
 
 
-def training(project: Project, watch: Watch, now: Standing) -> wire.Training:
+def training(watch: Watch, now: Standing) -> wire.Training:
     """What the trainer does, in a few words."""
     said: Mapping[str, Any] = (watch.pulse.training if watch.pulse else None) or {}
     left = now.labels_to_next
@@ -120,12 +117,15 @@ def _more(labels: int) -> str:
     return f"{labels} more" if labels else "a moment"
 
 
-def classes(store: Store, labelled: Mapping[str, int] | None = None) -> list[wire.ClassOut]:
+def classes(store: Store) -> list[wire.ClassOut]:
     """The classes in the order of their keys, with how many images each has."""
-    count = store.counts().classes if labelled is None else labelled
+    return _classes(store.classes(), store.counts().classes)
+
+
+def _classes(listed: Sequence[ImageClass], labelled: Mapping[str, int]) -> list[wire.ClassOut]:
     return [
-        wire.ClassOut(name=one.name, labelled=count.get(one.name, 0), position=one.position)
-        for one in store.classes()
+        wire.ClassOut(name=one.name, labelled=labelled.get(one.name, 0), position=one.position)
+        for one in listed
     ]
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from fastapi.sse import format_sse_event
+from pydantic_core import to_json
+
 from vizsla.errors import VizslaError
 from vizsla.project import Project
 from vizsla.store import Pulse
+from vizsla.web.glance import Glance, Look
 from vizsla.web.pictures import Pictures
 
 _log = logging.getLogger("vizsla")
@@ -22,12 +27,14 @@ _REST_SECONDS = 2.0  # after something went wrong
 LEAVE_SECONDS = 6.0  # a page that is loaded again within this time finds its images still leased
 
 
-@dataclass(frozen=True)
-class News:
-    """Something that browsers should know."""
+_HELLO = format_sse_event(comment="hello", retry=1000)
+_STILL_HERE = format_sse_event(comment="still here")
+_SILENCE = 15.0  # seconds without news after which a proxy might think that nobody is there
+_PATIENT = frozenset({"saved", "training"})
+"""News that come with every answer, and may wait for the next one's."""
 
-    event: str
-    data: Any
+_Moment = tuple[Pulse, bool, str | None]
+"""What the store said, whether the folder is being scanned, and what is wrong with it."""
 
 
 @dataclass(eq=False)
@@ -36,13 +43,14 @@ class Watch:
 
     project: Project
     pictures: Pictures
-    tell: Callable[[Project, Watch, Sequence[str]], Sequence[Any]]
-    """What goes with events; found once, however many browsers listen."""
+    glance: Glance
+    tell: Callable[[Watch, Look, str], Any]
+    """What goes with an event; found once, however many browsers listen."""
     scanning: bool = False
     notice: str | None = None
     """What is wrong with the image folder."""
     pulse: Pulse | None = None
-    _listeners: set[asyncio.Queue[News]] = field(default_factory=set)
+    _listeners: set[asyncio.Queue[bytes]] = field(default_factory=set)
     _present: dict[str, int] = field(default_factory=dict)
     _again: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -83,20 +91,31 @@ class Watch:
 
     async def run(self) -> None:
         """Look at the store a few times a second, and tell the listeners what has changed."""
-        was: tuple[Pulse, bool, str | None] | None = None
+        was: _Moment | None = None
+        quiet = 0.0
         while True:
             try:
                 now = await asyncio.to_thread(self._look), self.scanning, self.notice
-                if (events := _changes(was, now)) and self._listeners:
-                    told = await asyncio.to_thread(self.tell, self.project, self, events)
-                    for event, data in zip(events, told, strict=True):
-                        for queue in self._listeners:
-                            queue.put_nowait(News(event, data))
-                was = now
+                events = _changes(was, now)
+                if self.scanning or not _PATIENT.issuperset(events):
+                    self.glance.forget()
+                if not (_PATIENT.issuperset(events) and time.monotonic() < quiet):
+                    if events and self._listeners:
+                        quiet = time.monotonic() + await self._spread(events)
+                    was = now
             except Exception as error:  # a database that restarts, say: the heart beats on
                 _log.warning("no news for now: %s", error)
                 await asyncio.sleep(_REST_SECONDS)
             await asyncio.sleep(PULSE_SECONDS)
+
+    async def _spread(self, events: Collection[str]) -> float:
+        """Tell all listeners; returns for how many seconds they know enough."""
+        look, enough = await asyncio.to_thread(self.glance.fresh)
+        for event in events:
+            news = format_sse_event(data_str=to_json(self.tell(self, look, event)).decode(), event=event)
+            for queue in self._listeners:
+                queue.put_nowait(news)
+        return enough
 
     def _look(self) -> Pulse:
         if found := self.pictures.hashes:
@@ -105,14 +124,20 @@ class Watch:
         self.pulse = self.project.store.pulse()
         return self.pulse
 
-    async def listen(self, token: str) -> AsyncIterator[News]:
-        """News as they come, for as long as the browser listens. When it leaves, its images are free again."""
-        queue: asyncio.Queue[News] = asyncio.Queue()
+    async def listen(self, token: str) -> AsyncIterator[bytes]:
+        """News as they come, as server-sent events. When the browser leaves, its images are free again."""
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
         self._listeners.add(queue)
         self._present[token] = self._present.get(token, 0) + 1
         try:
+            yield _HELLO
             while True:
-                yield await queue.get()
+                try:
+                    async with asyncio.timeout(_SILENCE):
+                        news = await queue.get()
+                except TimeoutError:
+                    news = _STILL_HERE
+                yield news
         finally:
             self._listeners.discard(queue)
             self._present[token] -= 1
@@ -130,7 +155,7 @@ class Watch:
             await asyncio.to_thread(self.project.store.release, one.id, idle_since=since)
 
 
-def _changes(was: tuple[Pulse, bool, str | None] | None, now: tuple[Pulse, bool, str | None]) -> list[str]:
+def _changes(was: _Moment | None, now: _Moment) -> list[str]:
     if was is None:
         return []
     old, new = was[0], now[0]
@@ -148,5 +173,5 @@ def _changes(was: tuple[Pulse, bool, str | None] | None, now: tuple[Pulse, bool,
     return found
 
 
-def _training(pulse: Pulse, moment: tuple[Any, ...]) -> tuple[Any, ...]:
+def _training(pulse: Pulse, moment: _Moment) -> tuple[Any, ...]:
     return pulse.training, pulse.models, pulse.label_id, moment[1:]
