@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 from vizsla.errors import BadOption, DiskFull
 
@@ -37,6 +38,25 @@ def explain_write_errors(where: Path) -> Iterator[None]:
                 "(--out, --project or VIZSLA_CACHE)."
             ) from None
         raise
+
+
+@contextmanager
+def alone_in(folder: Path, busy: str) -> Iterator[None]:
+    """Hold the folder's lock, made with the folder where need be.
+
+    Raises: BadOption, saying `busy`, where another process holds it; else as `explain_write_errors` does.
+    """
+    with explain_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise BadOption(busy) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

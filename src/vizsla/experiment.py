@@ -12,10 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from vizsla.arena import Arena, classes_of, draw
-from vizsla.caching import explain_write_errors, write_atomically
+from vizsla.caching import alone_in, write_atomically
 from vizsla.curves import RULER, Comparison, LearningCurve
 from vizsla.dashboards import Curve, Dashboard, checked, dashboard
 from vizsla.data.indexed import IndexedDataset
@@ -230,20 +228,10 @@ class Shelf:
         if self._runs is None:
             yield
             return
-        with explain_write_errors(self._runs):
-            self._runs.mkdir(parents=True, exist_ok=True)
         self._check_settings()
-        lock = FileLock(self._runs / "lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise BadOption(
-                f"another comparison is writing to {self._runs.parent}. Wait for it, or choose another --out."
-            ) from None
-        try:
+        busy = f"another comparison is writing to {self._runs.parent}. Wait for it, or choose another --out."
+        with alone_in(self._runs, busy):
             yield
-        finally:
-            lock.release()
 
     def _check_settings(self) -> None:
         assert self._runs is not None

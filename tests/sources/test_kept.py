@@ -150,7 +150,7 @@ def test_where_nothing_can_be_written_all_goes_on_with_one_warning(
         kept.put("b", b"abc")
     assert kept.get("a") is None
     assert [record.message.partition("(")[0] for record in caplog.records] == [
-        f"cannot keep images in {tmp_path / 'file' / 'below'} "
+        f"cannot keep files in {tmp_path / 'file' / 'below'} "
     ]
 
 

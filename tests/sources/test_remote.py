@@ -12,6 +12,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from fsspec.registry import _registry
 from torch.utils.data import DataLoader
 
 from vizsla.data import images
@@ -188,6 +189,7 @@ def test_a_missing_package_is_named_with_what_to_install(
     url: str, package: str, mend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(_registry, url.partition(":")[0], raising=False)  # another test may have opened one
     with pytest.raises(BadOption, match=rf"Run: pip install {mend.replace('[', '.').replace(']', '.')}\.$"):
         source_of(url).visit()
 

@@ -81,7 +81,7 @@ class Kept:
         except OSError as error:
             if not self._complained:
                 log.warning(
-                    "cannot keep images in %s (%s): they are fetched each time", self.folder, error.strerror
+                    "cannot keep files in %s (%s): they are fetched each time", self.folder, error.strerror
                 )
             self._complained = True
 

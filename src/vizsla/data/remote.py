@@ -85,6 +85,14 @@ class Remote:
             raise ConnectionError(f"{len(content)} bytes came instead of {size}")
         return content
 
+    def fetch(self, url: str) -> bytes:
+        """The content as it is now, whatever was kept. Raises as `read` does."""
+        return patiently(url, partial(self._fetch, url, -1))
+
+    def put(self, url: str, content: bytes) -> None:
+        """Put it there. Raises OSError where that is not allowed, or there is no such bucket; Unreachable."""
+        patiently(url, lambda: self.filesystem(url).pipe_file(url, content))
+
     def stamp(self, url: str) -> Stamp:
         """Asks the server. Raises OSError where there is no such file; Unreachable."""
         return _stamp(patiently(url, lambda: self.filesystem(url).info(url)))
@@ -146,7 +154,7 @@ class Bucket(Source):
         try:
             about = patiently(self.url, lambda: self.remote.filesystem(self.url).info(self.url))
         except OSError as error:
-            raise NoImages(_not_there(self.url, error)) from None
+            raise NoImages(not_there(self.url, error)) from None
         if about["type"] == "file" and _is_image(self.url):
             raise NoImages(f"{self.url} is a single file. Give the folder that holds the images.")
 
@@ -159,7 +167,7 @@ class Bucket(Source):
                     self._stamps[name] = found[name] = stamp
                     yield name, stamp
         except OSError as error:
-            raise NoImages(_not_there(self.url, error)) from None
+            raise NoImages(not_there(self.url, error)) from None
         if not found:
             raise NoImages(f"no image below {self.url}. Vizsla reads {' '.join(sorted(IMAGE_SUFFIXES))}.")
         self._stamps = found
@@ -245,7 +253,7 @@ def downloaded(url: str, folder: Path) -> Path:
     try:
         patiently(url, lambda: fs.get_file(url, str(file)))
     except OSError as error:
-        raise NoImages(_not_there(url, error)) from None
+        raise NoImages(not_there(url, error)) from None
     return file
 
 
@@ -255,7 +263,7 @@ def upload(file: Path, url: str) -> None:
     try:
         patiently(url, lambda: fs.put_file(str(file), url))
     except OSError as error:
-        raise NoImages(_not_there(url, error)) from None
+        raise NoImages(not_there(url, error)) from None
 
 
 def _open(protocol: str) -> Any:
@@ -329,12 +337,13 @@ def _host(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname or parts.netloc}"
 
 
-def _not_there(url: str, error: OSError) -> str:
+def not_there(url: str, error: OSError, done: str = "read") -> str:
+    """What to tell a person about a URL that could not be read, or written."""
     if isinstance(error, FileNotFoundError):
         return f"there is no {url}. Check the address."
     if isinstance(error, PermissionError):
-        return f"{url} may not be read ({_said(error)}). {_credentials(url)}"
-    return f"cannot read {url}: {_said(error)}. Check the address."
+        return f"{url} may not be {done} ({_said(error)}). {_credentials(url)}"
+    return f"{url} cannot be {done}: {_said(error)}. Check the address."
 
 
 def _credentials(url: str) -> str:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-from filelock import FileLock, Timeout
-
-from vizsla.caching import explain_write_errors
-from vizsla.data.sources import Source, source_of
+from vizsla.data.sources import Source
 from vizsla.engine import Engine
-from vizsla.errors import BadOption, BadWeights, NoImages
-from vizsla.models import embed as features
+from vizsla.errors import DeadlyWork, NoImages
 from vizsla.models.backbones import DEFAULT, PRECISIONS, load_backbone
+from vizsla.models.elsewhere import Embedder, Order
 from vizsla.shards.folder import Plan, Record, ShardFolder
 from vizsla.types import Progress
 
@@ -41,13 +36,12 @@ def embed_shards(
 
     Called again after it died, it goes on: shards whose files have their checksums are not computed again.
 
-    Args:    source, out: both must be reached by all machines of the engine under the same address.
+    Args:    source, out: both must be reached by all machines of the engine under the same address; `out` may be a URL.
              progress: called with (images done, images in all).
     Returns: the manifest, as it lies in the folder.
     Raises:  NoImages when none can be read; BadOption where `out` holds another embedding, or somebody else is at it;
              BadWeights where a machine has another network.
     """
-    out = Path(out).absolute()
     network = load_backbone(backbone, image_size=image_size, precision=precision)
     names = source.names()
     digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
@@ -55,7 +49,7 @@ def embed_shards(
         source.address, backbone, image_size, precision, network.key, network.dim, len(names), digest, shard
     )
     folder = ShardFolder(out)
-    with _alone(folder):
+    with folder.place.alone():
         folder.begin(plan, names)
         records = dict(_finish(plan, folder, engine, progress))
         ordered = [records[place] for place in range(plan.shards)]
@@ -67,24 +61,6 @@ def embed_shards(
             )
         folder.finish(plan, ordered)
     return folder.manifest()
-
-
-@contextmanager
-def _alone(folder: ShardFolder) -> Iterator[None]:
-    """Hold the folder's lock: two at once would do everything twice."""
-    with explain_write_errors(folder.root):
-        (folder.root / "shards").mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.root / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise BadOption(
-            f"another embedding is writing to {folder.root}. Wait for it, or choose another --out."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _finish(
@@ -105,40 +81,47 @@ def _finish(
         else:
             tell(shard)
             yield shard, record
+    todo.sort()
     more = plan.shard * len(todo) // engine.workers
-    make = partial(Embedder, plan, folder, more)
-    for place, record in engine.map_prepared(make, sorted(todo)):
-        tell(record.shard)
-        yield sorted(todo)[place], record
+    make = partial(_make, plan, folder, more)
+    try:
+        for place, record in engine.map_prepared(make, todo):
+            tell(record.shard)
+            yield todo[place], record
+    except DeadlyWork as error:
+        raise _named(error, [todo[place] for place in error.places], folder) from None
 
 
-class Embedder:
-    """Computes one shard after another with a network that is loaded once."""
+def _named(error: DeadlyWork, shards: Sequence[int], folder: ShardFolder) -> DeadlyWork:
+    """The same with the images that it is about."""
+    names = folder.names(shards[0])
+    return DeadlyWork(
+        f"{error} That is shard {', '.join(map(str, shards))} of {folder.place.address}; all others are done. "
+        f"The images of {shards[0]} go from {names[0]} to {names[-1]}; a smaller --shard with another --out tells more "
+        "closely. Empty the file, and the same command leaves it out and goes on.",
+        tuple(shards),
+    )
 
-    def __init__(self, plan: Plan, folder: ShardFolder, more: int) -> None:
-        self.plan, self.folder = plan, folder
-        self.source = source_of(plan.source)  # by its address: a worker is elsewhere
-        self._network = load_backbone(plan.backbone, image_size=plan.image_size, precision=plan.precision)
-        if self._network.key != plan.key:
-            raise BadWeights(
-                f"backbone {plan.backbone} is another network on this machine than where the work was planned. "
-                "Install the same versions of Vizsla and of the weights everywhere."
-            )
-        self._engine = features.Engine(self._network)
-        self._more = more
+
+@dataclass(frozen=True)
+class _Work:
+    """Work on a shard: compute it, and write it down."""
+
+    embedder: Embedder
+    folder: ShardFolder
 
     def __call__(self, shard: int) -> Record:
         names = self.folder.names(shard)
-        self._more = max(0, self._more - len(names))
-        with TemporaryDirectory() as scratch:
-            store = features.VectorStore(Path(scratch) / self.plan.key, self.plan.dim)
-            found = features.embed_files(self.source, names, self._engine, store, more=self._more)
-            rows = np.flatnonzero(found.rows >= 0)
-            vectors = np.array(store.read(found.rows[rows]))
+        found = self.embedder(names)
         return self.folder.write(
             shard,
-            vectors,
-            [names[row] for row in rows],
-            [(found.shas[row] or b"").hex() for row in rows],
+            found.vectors,
+            [names[place] for place in found.readable],
+            [(found.shas[place] or b"").hex() for place in found.readable],
             {names[place]: reason for place, reason in sorted(found.reasons.items())},
         )
+
+
+def _make(plan: Plan, folder: ShardFolder, more: int) -> _Work:
+    order = Order(plan.source, plan.backbone, plan.image_size, plan.precision, plan.key)
+    return _Work(Embedder(order, more), folder)

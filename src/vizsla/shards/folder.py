@@ -1,4 +1,4 @@
-"""The folder of shards that an embedding makes.
+"""The folder of shards that an embedding makes, on a disk or in a bucket.
 
     plan.json        what is embedded, by which network, in shards of how many images; written first
     names.parquet    all names, one row group per shard
@@ -18,13 +18,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Float16
 
-from vizsla.caching import write_atomically
-from vizsla.errors import BadArray, BadOption
+from vizsla.errors import BadArray, BadOption, UserError
+from vizsla.shards.places import content_at, place_of
 from vizsla.shards.pool import Shards, numbered
 
 
@@ -68,31 +68,30 @@ class Record:
 class ShardFolder:
     """Reads and writes such a folder."""
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
-
-    def file(self, shard: int, suffix: str) -> Path:
-        return self.root / "shards" / f"{shard:05}{suffix}"
+    def __init__(self, place: str | Path) -> None:
+        self.place = place_of(place)
 
     # --- the plan
 
     def plan(self) -> Plan | None:
         """What was planned; None where nothing was."""
-        file = self.root / "plan.json"
-        return Plan(**json.loads(file.read_text("utf-8"))) if file.exists() else None
+        try:
+            return Plan(**json.loads(self.place.read("plan.json")))
+        except FileNotFoundError:
+            return None
 
     def begin(self, plan: Plan, names: Sequence[str]) -> None:
         """Write the plan down, or see that it is the one that was begun here. Raises BadOption where it is another."""
         before = self.plan()
         if before is None:
             self._write_names(plan, names)
-            write_atomically(self.root / "plan.json", json.dumps(asdict(plan), indent=1))
+            self._write_document("plan.json", asdict(plan))
             return
         changed = [field for field, value in asdict(plan).items() if getattr(before, field) != value]
         if changed:
             field = changed[0]
             raise BadOption(
-                f"{self.root} holds another embedding ({field} was {getattr(before, field)!r}, now "
+                f"{self.place.address} holds another embedding ({field} was {getattr(before, field)!r}, now "
                 f"{getattr(plan, field)!r}). Choose another --out, or delete that folder."
             )
 
@@ -100,14 +99,17 @@ class ShardFolder:
         pa, parquet = _arrow()
         table, file = pa.table({"file_name": pa.array(names, pa.string())}), io.BytesIO()
         parquet.write_table(table, file, row_group_size=plan.shard)
-        write_atomically(self.root / "names.parquet", file.getvalue())
+        self.place.write("names.parquet", file.getvalue())
 
     def names(self, shard: int) -> list[str]:
         """The images that are planned for a shard."""
         _, parquet = _arrow()
-        with parquet.ParquetFile(self.root / "names.parquet") as file:
-            found: list[str] = file.read_row_group(shard).column("file_name").to_pylist()
-        return found
+
+        def see(file: BinaryIO) -> list[str]:
+            found: list[str] = parquet.ParquetFile(file).read_row_group(shard).column("file_name").to_pylist()
+            return found
+
+        return self.place.look("names.parquet", see)
 
     # --- shards
 
@@ -119,7 +121,7 @@ class ShardFolder:
         sha256: Sequence[str],
         unreadable: dict[str, str],
     ) -> Record:
-        """Have a shard on the disk, whole."""
+        """Have a shard there, whole."""
         pa, parquet = _arrow()
         rows, table = io.BytesIO(), io.BytesIO()
         np.save(rows, vectors, allow_pickle=False)
@@ -127,26 +129,25 @@ class ShardFolder:
         parquet.write_table(pa.table(columns), table)
         sums = []
         for suffix, content in ((".npy", rows.getvalue()), (".parquet", table.getvalue())):
-            write_atomically(self.file(shard, suffix), content)
+            self.place.write(_name(shard, suffix), content)
             sums.append(hashlib.sha256(content).hexdigest())
         record = Record(shard, len(vectors), sums[0], sums[1], unreadable)
-        write_atomically(self.file(shard, ".json"), json.dumps(asdict(record)))
+        self.place.write(_name(shard, ".json"), json.dumps(asdict(record)).encode())
         return record
 
     def record(self, shard: int) -> Record | None:
         """What is known of a finished shard; None where there is none, or its files are not what was written."""
         try:
-            record = Record(**json.loads(self.file(shard, ".json").read_text("utf-8")))
-            whole = record.vectors == self._sum(shard, ".npy") and record.names == self._sum(
-                shard, ".parquet"
-            )
+            record = Record(**json.loads(self.place.read(_name(shard, ".json"))))
+            sums = [self._sum(shard, suffix) for suffix in (".npy", ".parquet")]
+        except UserError:
+            raise
         except (OSError, ValueError, TypeError):
             return None
-        return record if whole else None
+        return record if sums == [record.vectors, record.names] else None
 
     def _sum(self, shard: int, suffix: str) -> str:
-        with self.file(shard, suffix).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(self.place.read(_name(shard, suffix))).hexdigest()
 
     # --- the whole
 
@@ -154,44 +155,50 @@ class ShardFolder:
         """Write the manifest."""
         shards = [{**asdict(record), "unreadable": len(record.unreadable)} for record in records]
         document = asdict(plan) | {"rows": sum(record.rows for record in records), "shards": shards}
-        write_atomically(self.root / "manifest.json", json.dumps(document, indent=1))
+        self._write_document("manifest.json", document)
 
-    @property
-    def finished(self) -> bool:
-        return (self.root / "manifest.json").exists()
+    def _write_document(self, name: str, document: dict[str, Any]) -> None:
+        self.place.write(name, json.dumps(document, indent=1).encode())
 
     def manifest(self) -> dict[str, Any]:
         """Raises BadArray where the embedding is not finished, or none was begun."""
-        if not self.finished:
-            begun = self.plan()
-            if begun is None:
-                raise BadArray(
-                    f"{self.root} holds no embedding. Make one: vizsla embed IMAGES --out {self.root}"
-                )
-            done = sum(self.file(shard, ".json").exists() for shard in range(begun.shards))
-            raise BadArray(
-                f"the embedding in {self.root} is not finished: {done} of {begun.shards} shards. Run the same "
-                "vizsla embed again; it goes on where it stopped."
-            )
-        found: dict[str, Any] = json.loads((self.root / "manifest.json").read_text("utf-8"))
-        return found
+        try:
+            found: dict[str, Any] = json.loads(self.place.read("manifest.json"))
+            return found
+        except FileNotFoundError:
+            raise self._unfinished() from None
+
+    def _unfinished(self) -> BadArray:
+        begun, where = self.plan(), self.place.address
+        if begun is None:
+            return BadArray(f"{where} holds no embedding. Make one: vizsla embed IMAGES --out {where}")
+        done = sum(name.endswith(".json") for name in self.place.names("shards"))
+        return BadArray(
+            f"the embedding in {where} is not finished: {done} of {begun.shards} shards. Run the same "
+            "vizsla embed again; it goes on where it stopped."
+        )
 
     def unreadable(self) -> dict[str, str]:
         """Name → reason, of all images without features."""
         shards = (one["shard"] for one in self.manifest()["shards"] if one["unreadable"])
-        records = (json.loads(self.file(shard, ".json").read_text("utf-8")) for shard in shards)
+        records = (json.loads(self.place.read(_name(shard, ".json"))) for shard in shards)
         return {name: reason for record in records for name, reason in record["unreadable"].items()}
 
     def pool(self) -> Shards:
         """The rows of all shards."""
-        root = ShardFolder(self.root.absolute())
-        return numbered([(root.file(one["shard"], ".npy"), one["rows"]) for one in self.manifest()["shards"]])
+        shards = self.manifest()["shards"]
+        return numbered([(self.place.file(_name(one["shard"], ".npy")), one["rows"]) for one in shards])
+
+
+def _name(shard: int, suffix: str) -> str:
+    return f"shards/{shard:05}{suffix}"
 
 
 def names_of(file: str) -> list[str]:
     """Names of the rows of a shard's .npy file."""
     _, parquet = _arrow()
-    table = parquet.read_table(Path(file).with_suffix(".parquet"), columns=["file_name"])
+    beside = content_at(file.removesuffix(".npy") + ".parquet")
+    table = parquet.read_table(io.BytesIO(beside), columns=["file_name"])
     found: list[str] = table.column("file_name").to_pylist()
     return found
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Float64, Int64
 
 from vizsla.engine import Engine
 from vizsla.errors import BadArray
+from vizsla.shards.places import vectors_at
 
 ROWS_AT_ONCE = 65_536
 """Rows of a shard where one file holds the whole pool."""
@@ -22,6 +23,7 @@ class Shard:
     """Rows that lie side by side in one .npy file."""
 
     file: str
+    """Path or URL."""
     first: int
     """Number of its first row in the pool."""
     rows: int
@@ -33,9 +35,8 @@ class Shard:
         return np.arange(self.first, self.first + self.rows)
 
     def vectors(self) -> Float[np.ndarray, "n d"]:
-        """The rows, mapped from the disk."""
-        found: np.ndarray = np.load(self.file, mmap_mode="r", allow_pickle=False)
-        return found[self.start : self.start + self.rows]
+        """The rows, mapped from a disk or fetched from a bucket."""
+        return vectors_at(self.file)[self.start : self.start + self.rows]
 
     def others(self, closed: Int64[np.ndarray, " l"]) -> Int64[np.ndarray, " m"]:
         """Positions of the rows that are not among these ids, which are ascending."""
@@ -91,7 +92,7 @@ def _rows(wanted: tuple[Shard, Int64[np.ndarray, " m"]]) -> Float[np.ndarray, "m
     return np.asarray(shard.vectors()[positions])
 
 
-def numbered(files: Sequence[tuple[Path, int]]) -> Shards:
+def numbered(files: Sequence[tuple[str | Path, int]]) -> Shards:
     """The files, each with its number of rows, as one pool."""
     parts, first = [], 0
     for file, rows in files:
