@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from vizsla.project import Project
@@ -21,10 +21,13 @@ _FIRST_WAIT, _MOST_WAIT = 0.5, 30.0  # seconds before a trainer that ended is st
 
 
 @contextmanager
-def trainer_beside(project: Project) -> Iterator[None]:
-    """Have a trainer at work while the context lasts. It ends with this process, however that ends."""
+def trainer_beside(project: Project, options: Sequence[str] = ()) -> Iterator[None]:
+    """Have a trainer at work while the context lasts. It ends with this process, however that ends.
+
+    Args: options: of `vizsla worker`.
+    """
     stop = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(project, stop), name="vizsla-trainer", daemon=True)
+    keeper = threading.Thread(target=_keep, args=(project, options, stop), name="vizsla-trainer", daemon=True)
     keeper.start()
     try:
         yield
@@ -33,12 +36,12 @@ def trainer_beside(project: Project) -> Iterator[None]:
         keeper.join(5)
 
 
-def _keep(project: Project, stop: threading.Event) -> None:
+def _keep(project: Project, options: Sequence[str], stop: threading.Event) -> None:
     """Start the trainer, and again when it ends: the labels are safe, only the learning has stopped."""
     wait = _FIRST_WAIT
     while not stop.is_set():
         began = time.monotonic()
-        child = _start(project)
+        child = _start(project, options)
         while child.poll() is None and not stop.is_set():
             stop.wait(0.2)
         if stop.is_set():
@@ -58,7 +61,7 @@ def _say_so(project: Project, what: str) -> None:
             project.store.set_setting(TRAINING, {"state": "failed", "error": what})
 
 
-def _start(project: Project) -> subprocess.Popen[bytes]:
+def _start(project: Project, options: Sequence[str]) -> subprocess.Popen[bytes]:
     # Its address by the environment: others can read a command line, and a URL may hold a password.
     # OpenMP's idle threads spin by default and steal the cores from the page.
     own = {
@@ -67,7 +70,7 @@ def _start(project: Project) -> subprocess.Popen[bytes]:
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "vizsla", "worker", "--with-parent"],
+        [sys.executable, "-m", "vizsla", "worker", "--with-parent", *options],
         stdin=subprocess.PIPE,
         env=os.environ | own,
         # Ctrl-C is for this process, which ends the trainer by itself.

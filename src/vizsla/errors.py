@@ -2,6 +2,7 @@
 
     VizslaError                    something of ours went wrong; exit code 1
     ├── DatabaseAway               nothing answers where the database was; the same call may succeed in a moment
+    ├── DeadlyWork                 work on a shard kills its worker, however often it is tried
     └── UserError (ValueError)     the caller can mend it; exit code 2, one line, no traceback
         ├── NoImages               a folder is missing or holds nothing we can read
         ├── OneClass               an experiment needs at least two classes
@@ -28,6 +29,17 @@ class VizslaError(Exception):
 
 
 class DatabaseAway(VizslaError): ...
+
+
+class DeadlyWork(VizslaError):
+    """Args: places: of the shards, among those that the work was given."""
+
+    def __init__(self, message: str, places: tuple[int, ...] = ()) -> None:
+        super().__init__(message, places)
+        self.places = places
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class UserError(VizslaError, ValueError):

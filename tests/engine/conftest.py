@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.s3 import S3
 
 from vizsla.engine import Engine, LocalEngine
 from vizsla.engine.ray import RayEngine
 from vizsla.errors import Unreachable
+
+# As our commands do before they import Ray, which reads it then; here another test may be the first to import it.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
 
 TRIES = 2
 FAILED: list[Unreachable] = []
@@ -27,7 +34,9 @@ def started() -> RayEngine:
 
 
 @pytest.fixture(scope="session")
-def ray_engine() -> Iterator[Engine]:
+def ray_engine(
+    s3_server: str,
+) -> Iterator[Engine]:  # a cluster talks to the servers that were there when it started
     engine = started()
     with engine:
         yield engine
@@ -36,3 +45,17 @@ def ray_engine() -> Iterator[Engine]:
 @pytest.fixture(scope="session", params=["local", "ray"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     return LocalEngine() if request.param == "local" else request.getfixturevalue("ray_engine")
+
+
+@pytest.fixture
+def bucket(s3: S3) -> str:
+    """The URL of a bucket of this test alone."""
+    return s3.fill(f"features-{uuid.uuid4()}", {})
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def out(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a folder of shards may be made."""
+    return (
+        str(tmp_path / "out") if request.param == "disk" else request.getfixturevalue("bucket") + "/deep/out"
+    )

@@ -16,7 +16,7 @@ import pytest
 
 from vizsla.engine import LocalEngine, engine_named
 from vizsla.engine.ray import RayEngine
-from vizsla.errors import BadArray, BadOption
+from vizsla.errors import BadArray, BadOption, DeadlyWork
 
 
 def squared(number: int) -> int:
@@ -26,6 +26,12 @@ def squared(number: int) -> int:
 def picky(number: int) -> int:
     if number == 3:
         raise BadArray("three is too many. Use two.")
+    return number
+
+
+def deadly(number: int) -> int:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 
@@ -84,6 +90,18 @@ def test_a_killed_worker_of_the_pool_costs_no_result_and_gives_none_twice(ray_en
     found = list(ray_engine.map_prepared(partial(DiesOnce, tmp_path), range(5)))
     assert (tmp_path / "scar").exists()
     assert sorted(found) == [(place, place**2) for place in range(5)]
+
+
+def test_work_that_kills_its_worker_again_and_again_ends_with_the_shard_it_is(
+    ray_engine, monkeypatch, capsys
+):
+    monkeypatch.setattr("vizsla.engine.ray._RETRIES", 1)
+    with pytest.raises(
+        DeadlyWork, match=r"^work on shard 3 has killed its worker 2 times. A file that"
+    ) as told:
+        list(ray_engine.map(deadly, range(5)))
+    assert told.value.places == (2,)
+    assert capsys.readouterr().out == ""  # where a JSON document may be
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once():

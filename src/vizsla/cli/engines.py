@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,9 +41,17 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
     return engine(address(command))
 
 
+_TABLES = (".npy", ".npz", ".parquet")
+
+
 def is_sharded(file: Place | None, engine: str) -> bool:
     """Whether a pool is read shard by shard: a folder always is, a file where an engine is to share it out."""
-    return file is not None and (engine != "local" or (isinstance(file, Path) and file.is_dir()))
+    return file is not None and (engine != "local" or _is_folder(file))
+
+
+def _is_folder(place: Place) -> bool:
+    """Of a URL its ending tells: a bucket knows no folders."""
+    return place.is_dir() if isinstance(place, Path) else PurePath(place).suffix not in _TABLES
 
 
 def embed_to_shards(
@@ -60,9 +68,10 @@ def embed_to_shards(
     from vizsla.shards.embedding import embed_shards
     from vizsla.shards.folder import ShardFolder
 
-    if not isinstance(out, Path) or out.suffix in (".npy", ".npz", ".parquet"):
+    if out is None or PurePath(out).suffix in _TABLES:
         raise BadOption(
-            f"--engine {engine} writes shards into a folder that its machines share. Give --out FOLDER."
+            f"--engine {engine} writes shards into a folder that its machines share, or a bucket. "
+            "Give --out FOLDER or --out URL."
         )
     if shard < 1:
         raise BadOption(f"--shard is a number of images, 1 or more, not {shard}.")
@@ -94,15 +103,18 @@ def embed_to_shards(
 
 
 def pool_at(path: Place) -> Shards:
-    """The rows of a folder of shards, or of one .npy file."""
-    if not isinstance(path, Path):
-        raise BadOption(
-            f"an engine reads shards from a folder that its machines share, not {path}. Copy it there."
-        )
+    """The rows of a folder of shards, or of one .npy file on a disk."""
     from vizsla.shards.folder import ShardFolder
     from vizsla.shards.pool import of_file
 
-    return ShardFolder(path).pool() if path.is_dir() else of_file(path)
+    if _is_folder(path):
+        return ShardFolder(path).pool()
+    if not isinstance(path, Path):
+        raise BadOption(
+            f"an engine does not share out one file of a bucket, {path}. Give the folder that vizsla embed "
+            "--out URL wrote, or leave out --engine."
+        )
+    return of_file(path)
 
 
 def select_from_shards(
@@ -124,7 +136,7 @@ def select_from_shards(
 
 
 def query_shards(
-    project: Project, path: Path, n: int, *, engine: str, address: str | None, seed: int, as_json: bool
+    project: Project, path: Place, n: int, *, engine: str, address: str | None, seed: int, as_json: bool
 ) -> None:
     """Print the images of a sharded pool whose labels would help a project most."""
     from vizsla.shards.choosing import select_shards

@@ -184,7 +184,7 @@ def _compare(images: Place, *, out: Path, as_json: bool, **options: Any) -> None
     "--embeddings",
     type=place,
     metavar="FILE",
-    help="(N, D) features; also a folder that vizsla embed --out wrote.",
+    help="(N, D) features; also a folder that vizsla embed --out wrote, here or in a bucket.",
 )
 @click.option("--probs", type=place, metavar="FILE", help="(N, C) class probabilities.")
 @click.option(
@@ -244,7 +244,7 @@ def select(as_json: bool, engine: str, address: str | None, shortlist: int, **op
     "--out",
     type=place,
     metavar="FILE",
-    help="Also write the features: .npz, .parquet, or .npy with a .csv; or a folder, in shards.",
+    help="Also write the features: .npz, .parquet, or .npy with a .csv; or a folder, here or in a bucket, in shards.",
 )
 @click.option(
     "--shard",

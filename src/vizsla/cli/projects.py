@@ -15,6 +15,7 @@ from vizsla.cli.base import cli, log_option, log_setting, names
 from vizsla.cli.documents import json_option
 from vizsla.cli.engines import engine_options
 from vizsla.cli.places import SOURCES, place, settled
+from vizsla.engine import engine_named
 from vizsla.errors import BadOption
 from vizsla.logs import FORMAT, FORMATS
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from vizsla.web.door import Door
 
 HERE = ".vizsla"
-
-_path = click.Path(path_type=Path)
 
 project_option = click.option(
     "--project",
@@ -195,11 +194,17 @@ def label(images: Place | None, browser: bool, annotator: str, terminal: bool, *
     is_flag=True,
     help="Serve a machine-learning backend for Label Studio instead of the page; on port 9090.",
 )
+@engine_options
 def serve(images: Place | None, label_studio: bool, **options: Any) -> None:
     """Serve the labelling page for a team: give each a token with `vizsla users add NAME`."""
     from vizsla.project import Project
 
     logs.set_up(options["log_format"])
+    engine_named(options["engine"], options["address"])  # says what is wrong with them
+    if options["no_trainer"] and options["engine"] != "local":
+        raise BadOption(
+            f"--engine {options['engine']} is the trainer's. Leave out --no-trainer, or give it to vizsla worker."
+        )
     opened = (
         the_project(options["project"])
         if images is None
@@ -275,7 +280,15 @@ def _serve(project: Project, door: Door, options: dict[str, Any], *, browser: bo
         if door.needs_token:
             click.echo("Everyone needs a token: vizsla users add NAME")
 
-    serve(project, door, listener, trainer=not options["no_trainer"], on_ready=ready)
+    serve(project, door, listener, trainer=_trainer(options), on_ready=ready)
+
+
+def _trainer(options: dict[str, Any]) -> list[str] | None:
+    """Options of the trainer that works beside a server; None: there is none."""
+    if options["no_trainer"]:
+        return None
+    given = [(f"--{name}", options.get(name)) for name in ("engine", "address")]
+    return [text for option, value in given if value for text in (option, value)]
 
 
 def _serve_label_studio(project: Project, door: Door, options: dict[str, Any]) -> None:
@@ -294,7 +307,7 @@ def _serve_label_studio(project: Project, door: Door, options: dict[str, Any]) -
                 "It needs a token in its address, http://vizsla:TOKEN@…: vizsla users add label-studio"
             )
 
-    serve(project, door, listener, trainer=not options["no_trainer"], on_ready=ready, make=create_backend)
+    serve(project, door, listener, trainer=_trainer(options), on_ready=ready, make=create_backend)
 
 
 def _ask_in_terminal(project: Project, annotator: str) -> None:
@@ -308,14 +321,25 @@ def _ask_in_terminal(project: Project, annotator: str) -> None:
 @project_option
 @images_option
 @log_format_option
+@engine_options
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when the standard input closes.")
-def worker(project: str | None, images: Place | None, log_format: str, with_parent: bool) -> None:
-    """Train in the background for a project that is served elsewhere."""
+def worker(
+    project: str | None,
+    images: Place | None,
+    log_format: str,
+    engine: str,
+    address: str | None,
+    with_parent: bool,
+) -> None:
+    """Train in the background for a project that is served elsewhere.
+
+    With --engine ray the images are embedded on many machines, which must find them under the same address.
+    """
     import threading
 
     logs.set_up(log_format)
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    with the_project(project, images) as opened:
+    with the_project(project, images) as opened, engine_named(engine, address) as running:
         from vizsla.training.worker import be_kind, end_with_parent, work
 
         logs.tell("training for", project=opened.store.name, images=opened.source.address)
@@ -324,7 +348,7 @@ def worker(project: str | None, images: Place | None, log_format: str, with_pare
         elif not logs.is_json():
             click.echo(f"training for {opened.source.address}; Ctrl-C ends.")
         be_kind()
-        work(opened, threading.Event())
+        work(opened, threading.Event(), None if engine == "local" else running)
 
 
 @cli.command()
@@ -347,9 +371,9 @@ def status(project: str | None, as_json: bool) -> None:
 @click.option("--relabel", is_flag=True, help="Labelled images that are worth asking again.")
 @click.option(
     "--embeddings",
-    type=_path,
+    type=place,
     metavar="FOLDER",
-    help="Choose now from all images that vizsla embed --out FOLDER has seen, however many.",
+    help="Choose now from all images that vizsla embed --out FOLDER has seen, however many; also a URL.",
 )
 @click.option(
     "--seed", default=0, show_default=True, help="With --embeddings: decides what is left to chance."
@@ -360,7 +384,7 @@ def query(
     project: str | None,
     n: int,
     relabel: bool,
-    embeddings: Path | None,
+    embeddings: Place | None,
     seed: int,
     engine: str,
     address: str | None,

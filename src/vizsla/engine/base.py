@@ -39,10 +39,14 @@ class Engine(ABC):
         """`work(shard)` of each, with its place among the shards, in whichever order they are done.
 
         Raises: what the work raises, if it is a VizslaError; the shards that are not begun are dropped then.
+                DeadlyWork where it kills its worker again and again.
         """
 
     @abstractmethod
     def map_prepared(
         self, make: Callable[[], Callable[[S], R]], shards: Sequence[S]
     ) -> Iterator[tuple[int, R]]:
-        """The same with work that takes long to prepare: each worker calls `make` once, with a GPU if there are any."""
+        """The same with work that takes long to prepare: each worker calls `make` once, with a GPU if there are any.
+
+        Raises: as `map` does, but DeadlyWork only when all other shards are done.
+        """

@@ -10,7 +10,9 @@ import logging
 import os
 import pickle
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
@@ -18,12 +20,14 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from vizsla.engine.base import Engine, R, S
-from vizsla.errors import BadOption, Unreachable, VizslaError
+from vizsla.errors import BadOption, DeadlyWork, Unreachable, VizslaError
 
 _AHEAD = 2  # tasks per CPU that are handed over, so that none waits for the next
 _PATIENCE = 10  # seconds for a cluster to answer the door
 _RETRIES = 20
 """Deaths of its worker that a task survives: more, and it is the task that kills them."""
+_DEATHS = 5
+"""The same of work that takes long."""
 
 
 class RayEngine(Engine):
@@ -87,7 +91,7 @@ class RayEngine(Engine):
                 (done, *_), _ = ray.wait(list(running), num_returns=1)
                 place = running.pop(done)
                 running |= {run.remote(shared, shard): place for place, shard in islice(rest, 1)}
-                yield place, _opened(ray.get(done))
+                yield place, _opened(_result(ray, done, place))
         finally:
             for task in running:
                 ray.cancel(task)
@@ -100,16 +104,29 @@ class RayEngine(Engine):
         data = _ray_data()
         items = [{"place": place, "shard": pickle.dumps(shard)} for place, shard in enumerate(shards)]
         share = self._share(len(items))
-        results = data.from_items(items, override_num_blocks=len(items)).map(
+        with _tally() as tally:
+            results = self._pool(data, items, (make, share.cpus, tally, _DEATHS), share)
+            deadly = []
+            for row in results.iter_rows():
+                found = pickle.loads(row["value"])
+                if isinstance(found, _Deadly):
+                    deadly.append(row["place"])
+                else:
+                    yield row["place"], _opened(found)
+        if deadly:
+            raise _deadly(sorted(deadly), _DEATHS)
+
+    @staticmethod
+    def _pool(data: Any, items: Sequence[dict[str, Any]], made_of: tuple[Any, ...], share: _Share) -> Any:
+        """The pipeline: each item through an actor of the pool."""
+        return data.from_items(items, override_num_blocks=len(items)).map(
             _Worker,
-            fn_constructor_args=(make, share.cpus),
+            fn_constructor_args=made_of,
             num_cpus=share.cpus,
             num_gpus=share.gpus,
             # From 1 on: a pool of a fixed size that no longer fits, because a machine is gone, would wait forever.
             compute=data.ActorPoolStrategy(min_size=1, max_size=share.workers),
         )
-        for row in results.iter_rows():
-            yield row["place"], _opened(pickle.loads(row["value"]))
 
     def _share(self, shards: int) -> _Share:
         """A GPU for each worker where there are any, with as many CPUs as come to it; else one CPU."""
@@ -129,19 +146,72 @@ class _Share:
 class _Worker:
     """An actor of the pool."""
 
-    def __init__(self, make: Callable[[], Callable[[Any], Any]], cpus: int) -> None:
+    def __init__(self, make: Callable[[], Callable[[Any], Any]], cpus: int, tally: Any, deaths: int) -> None:
+        self._tally, self._deaths = tally, deaths
         os.environ["LOKY_MAX_CPU_COUNT"] = str(cpus)  # what joblib says, and so how many threads are started
         self._make = make
         self._work: Callable[[Any], Any] | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        found = _call(self._prepared, pickle.loads(row["shard"]))
-        return {"place": row["place"], "value": pickle.dumps(found)}
+        place, found = row["place"], _Deadly()
+        if _ray().get(self._tally.begin.remote(place)) <= self._deaths:
+            found = _call(self._prepared, pickle.loads(row["shard"]))
+            self._tally.end.remote(place)
+        return {"place": place, "value": pickle.dumps(found)}
 
     def _prepared(self, shard: Any) -> Any:
         if self._work is None:  # not in the constructor: what is raised there never gets to the caller
             self._work = self._make()
         return self._work(shard)
+
+
+class _Tally:
+    """An actor that knows how often work on each shard was begun and not ended. Ray Data itself would try for ever."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[int] = Counter()
+
+    def begin(self, place: int) -> int:
+        """How often it was begun before, and no end came of it."""
+        self._begun[place] += 1
+        return self._begun[place] - 1
+
+    def end(self, place: int) -> None:
+        self._begun[place] = 0
+
+
+@contextmanager
+def _tally() -> Iterator[Any]:
+    """One that starts anew, with nothing counted, where its machine is lost."""
+    ray = _ray()
+    tally = ray.remote(_Tally).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
+    try:
+        yield tally
+    finally:
+        if ray.is_initialized():  # else it has ended with the cluster
+            ray.kill(tally)
+
+
+class _Deadly:
+    """The result of work that was not tried again."""
+
+
+def _deadly(places: Sequence[int], deaths: int) -> DeadlyWork:
+    which = ", ".join(str(place + 1) for place in places[:5]) + (", …" if len(places) > 5 else "")
+    return DeadlyWork(
+        f"work on shard {which} has killed its worker {deaths + 1} times. A file that crashes its decoder "
+        "does that, and memory that runs out.",
+        tuple(places),
+    )
+
+
+def _result(ray: Any, done: Any, place: int) -> Any:
+    """What a task returned. Raises DeadlyWork where it never did."""
+    lost = ray.exceptions
+    try:
+        return ray.get(done)
+    except (lost.WorkerCrashedError, lost.OutOfMemoryError, lost.NodeDiedError):
+        raise _deadly([place], _RETRIES) from None
 
 
 @dataclass(frozen=True)
@@ -175,6 +245,7 @@ def _ray() -> Any:
     """Ray, which sends no statistics about us anywhere, and whose inner workings write to its own logs only."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # deaths of workers, told on the standard output
     try:
         import ray
     except ModuleNotFoundError:

@@ -124,7 +124,7 @@ def embed_files(
     missing = np.flatnonzero(store.find(files.shas) < 0).tolist()
     done = len(names) - len(missing)
     if missing:
-        _describe(store, engine.backbone)
+        describe(store, engine.backbone)
     for part in engine.portions(missing, more):
         for shas, vectors, finished in engine.compute(files.decoded(part, engine.batch)):
             if shas:
@@ -435,7 +435,7 @@ def in_threads(
                 one.cancel()
 
 
-def _describe(store: VectorStore, backbone: Backbone) -> None:
+def describe(store: VectorStore, backbone: Backbone) -> None:
     """A note for people who look into the cache folder."""
     note = {
         "backbone": backbone.name,

@@ -14,9 +14,12 @@ from vizsla.functional.geometry import PrincipalAxes, axes_that_fit, principal_a
 from vizsla.functional.graph import Graph, neighbour_graph
 from vizsla.functional.rows import as_rows
 from vizsla.models.backbones import Backbone
-from vizsla.models.embed import Engine, VectorStore, embed_files
+from vizsla.models.contents import Sha
+from vizsla.models.elsewhere import Features
+from vizsla.models.embed import Engine, VectorStore, describe, embed_files
 from vizsla.project import Project
 from vizsla.store import Image
+from vizsla.training.ahead import Ahead
 
 _AXES_GROWTH = 1.1  # the axes are found anew once the pool has grown by a tenth
 
@@ -57,6 +60,8 @@ class Pool:
     project: Project
     backbone: Backbone
     vectors: VectorStore
+    ahead: Ahead | None = None
+    """Who embeds what has no hurry; else it is done here."""
     todo: list[Image] = field(default_factory=list)
     """Images without features, the most wanted first."""
     _row_of: dict[int, int] = field(default_factory=dict)
@@ -84,8 +89,16 @@ class Pool:
     def __len__(self) -> int:
         return len(self._row_of)
 
+    def go_on(self, count: int) -> None:
+        """Have more images embedded: what comes back from elsewhere, or else the next ones here."""
+        done = self.ahead.next(self.todo) if self.ahead else None
+        if done is None:
+            self.embed(count)
+        else:
+            self._take(*done)
+
     def embed(self, count: int) -> None:
-        """Embed the next images, note their content hashes, and take the unreadable ones out of the queue."""
+        """Embed the next images here."""
         batch = self.todo[:count]
         names = [image.path or "" for image in batch]
         self.project.source.expect(
@@ -93,18 +106,39 @@ class Pool:
         )
         more = len(self.todo) - len(batch)
         found = embed_files(self.project.source, names, self.engine, self.vectors, more=more)
+        self._note(dict(enumerate(batch)), found.shas, found.rows, found.reasons)
+        del self.todo[: len(batch)]  # only now: what failed is tried again
+
+    def _take(self, piece: Sequence[Image], found: Features) -> None:
+        """Keep what was computed elsewhere as if it had been here."""
+        if len(found.readable):
+            describe(self.vectors, self.backbone)
+            shas = [found.shas[place] or b"" for place in found.readable]
+            self.vectors.append(shas, found.vectors)
+        waiting = {image.id for image in self.todo}  # the others are gone meanwhile, or were in a hurry
+        here = {place: image for place, image in enumerate(piece) if image.id in waiting}
+        self._note(here, found.shas, self.vectors.find(found.shas), found.reasons)
+        done = {image.id for image in piece}
+        self.todo = [image for image in self.todo if image.id not in done]
+
+    def _note(
+        self,
+        images: Mapping[int, Image],
+        shas: Sequence[Sha | None],
+        rows: Int64[np.ndarray, " n"],
+        reasons: Mapping[int, str],
+    ) -> None:
+        """Note the content hashes of images, by their places, and take the unreadable ones out of the queue."""
         hashes: dict[int, str] = {}
-        for image, sha, row in zip(batch, found.shas, found.rows.tolist(), strict=True):
+        for place, image in images.items():
+            sha, row, reason = shas[place], int(rows[place]), reasons.get(place)
             if row >= 0 and sha is not None and image.sha256 in (None, sha.hex()):
                 hashes[image.id] = sha.hex()
                 self._row_of[image.id] = row  # else the file was replaced: a rescan makes it a new image
-        for place, reason in found.reasons.items():
-            if (
-                found.shas[place] is not None
-            ):  # one that cannot be opened may be gone, or only away: later again
-                self.project.store.set_unreadable(batch[place].id, reason)
+            if reason is not None and sha is not None:
+                # one that cannot be opened may be gone, or only away: later again
+                self.project.store.set_unreadable(image.id, reason)
         self.project.store.set_hashes(hashes)
-        del self.todo[: len(batch)]  # only now: what failed is tried again
         self._rows = None
 
     def rows(self) -> Rows:

@@ -15,9 +15,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from vizsla import advice, logs
+from vizsla.engine import Engine
 from vizsla.errors import DatabaseAway, Unreachable, VizslaError
 from vizsla.models.backbones import load_backbone
 from vizsla.models.bundle import Bundle
+from vizsla.models.elsewhere import Order
 from vizsla.models.embed import vector_store
 from vizsla.models.frozen import GRAPH_AT_MOST
 from vizsla.models.runtime import cores
@@ -27,6 +29,7 @@ from vizsla.store import Model, Pulse
 from vizsla.store.overview import TRAINING
 from vizsla.store.queue import NEAREST, REVIEW
 from vizsla.training import review
+from vizsla.training.ahead import Ahead
 from vizsla.training.due import Moment, is_due
 from vizsla.training.fit import Fitted, accuracy, checks, cold, confusion, find_clusters, fit, forecast, rank
 from vizsla.training.pool import Known, Pool, Rows, known
@@ -45,10 +48,14 @@ _AWAY_SECONDS = 30.0  # until a server that did not answer is asked again
 
 
 class Trainer:
-    """Everything that happens behind the person who labels. Call `step` until the cows come home."""
+    """Everything that happens behind the person who labels. Call `step` until the cows come home.
 
-    def __init__(self, project: Project) -> None:
+    Args: engine: embeds the images; default: this process. Fitting and ranking are done here.
+    """
+
+    def __init__(self, project: Project, engine: Engine | None = None) -> None:
         self.project = project
+        self.engine = engine
         self.store = project.store
         self.settings = project.settings
         self._judged: tuple[int, ...] | None = None  # what was found to be no reason to train
@@ -70,7 +77,17 @@ class Trainer:
         self._say("embedding", done=0, total=0)
         wanted = self.settings
         backbone = load_backbone(wanted.backbone, image_size=wanted.image_size, precision=wanted.precision)
-        return Pool(self.project, backbone, vector_store(backbone))
+        ahead = None
+        if self.engine:
+            address = self.project.source.address
+            order = Order(address, wanted.backbone, wanted.image_size, wanted.precision, backbone.key)
+            ahead = Ahead(self.engine, order)
+        return Pool(self.project, backbone, vector_store(backbone), ahead)
+
+    def close(self) -> None:
+        """Give up what the engine does for it."""
+        if "pool" in vars(self) and self.pool.ahead:
+            self.pool.ahead.close()
 
     def step(self) -> bool:
         """Do the next thing there is to do; false where there was nothing."""
@@ -119,7 +136,7 @@ class Trainer:
     def _embed(self) -> None:
         total = len(self.pool) + len(self.pool.todo)
         self._say("embedding", done=len(self.pool), total=total)
-        self.pool.embed(_CHUNK)
+        self.pool.go_on(_CHUNK)
 
     # when
 

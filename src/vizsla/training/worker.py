@@ -6,8 +6,9 @@ import logging
 import os
 import sys
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 
+from vizsla.engine import Engine
 from vizsla.errors import DatabaseAway
 from vizsla.project import Project
 from vizsla.training.trainer import Trainer
@@ -18,23 +19,23 @@ _IDLE_SECONDS = 0.25
 _QUEUE_SECONDS = 1.0  # between two looks whether the trainer before has left
 
 
-def work(project: Project, stop: threading.Event) -> None:
+def work(project: Project, stop: threading.Event, engine: Engine | None = None) -> None:
     """Train for this project until told to stop; wait while another process does, and while the database is away."""
     while not stop.is_set():
         try:
-            _train_while_leading(project, stop)
+            _train_while_leading(project, stop, engine)
         except DatabaseAway as error:
             _log.warning("%s", error)
         stop.wait(_QUEUE_SECONDS)
 
 
-def _train_while_leading(project: Project, stop: threading.Event) -> None:
+def _train_while_leading(project: Project, stop: threading.Event, engine: Engine | None) -> None:
     with project.store.lead("trainer") as leading:
         if leading:
-            trainer = Trainer(project)
-            while leading.held() and not stop.is_set():
-                if not trainer.step():
-                    stop.wait(_IDLE_SECONDS)
+            with closing(Trainer(project, engine)) as trainer:
+                while leading.held() and not stop.is_set():
+                    if not trainer.step():
+                        stop.wait(_IDLE_SECONDS)
 
 
 def end_with_parent() -> None:
@@ -52,4 +53,4 @@ def end_with_parent() -> None:
 def be_kind() -> None:
     """Leave the processor to the page where both want it."""
     with suppress(OSError, AttributeError):
-        os.nice(5)
+        os.nice(10)
