@@ -137,6 +137,15 @@ def test_ctrl_c_ends_a_server_at_once_and_its_trainer_with_it(photos, serve):
     assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 
+def test_ctrl_c_with_pages_open_is_one_line_and_waits_for_none_of_them(photos, serve):
+    server = serve(photos, "--classes", "a,b", "--no-trainer", command="serve")
+    pages = [urllib.request.urlopen(server.url + "api/events", timeout=30) for _ in range(3)]
+    assert all(page.readline() == b": hello\n" for page in pages)
+    assert server.stop() in (0, 130)
+    assert server.said[-1].startswith("vizsla: interrupted.") and len(server.said) <= 4, server.said
+    assert all(page.read().strip() == b"retry: 1000" for page in pages)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="POSIX process groups")
 def test_ctrl_c_in_a_terminal_reaches_the_trainer_too_and_says_one_line(photos, tmp_path):
     command = [

@@ -33,7 +33,7 @@ def started() -> RayEngine:
         return started()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # an idle cluster still takes a tenth of a core
 def ray_engine(
     s3_server: str,
 ) -> Iterator[Engine]:  # a cluster talks to the servers that were there when it started
@@ -42,7 +42,7 @@ def ray_engine(
         yield engine
 
 
-@pytest.fixture(scope="session", params=["local", "ray"])
+@pytest.fixture(scope="package", params=["local", "ray"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     return LocalEngine() if request.param == "local" else request.getfixturevalue("ray_engine")
 

@@ -39,11 +39,13 @@ def test_each_pick_is_the_farthest_from_all_that_is_labelled_or_chosen():
         picks, scores = lazily(rows, labelled, len(left), rng)
         assert sorted(picks.tolist()) == left
         chosen = labelled.tolist()
+        # Squared distances are sums in float32, of terms as large as the rows are long.
+        noise = float(8 * np.finfo(np.float32).eps * (rows.astype(float) ** 2).sum(axis=1).max())
         for pick, score in zip(picks.tolist(), scores, strict=True):
             if chosen:
                 best = max(distance(rows, i, chosen) for i in left)
-                assert distance(rows, pick, chosen) == pytest.approx(best, abs=1e-3)
-                assert score == pytest.approx(best, abs=1e-3)
+                assert distance(rows, pick, chosen) ** 2 == pytest.approx(best**2, abs=noise, rel=1e-6)
+                assert score**2 == pytest.approx(best**2, abs=noise, rel=1e-6)
             left.remove(pick)
             chosen.append(pick)
 

@@ -337,17 +337,19 @@ def worker(
     """
     import threading
 
+    from vizsla.companion import be_kind, end_with_parent
+
+    if with_parent:
+        end_with_parent()
+    be_kind()
     logs.set_up(log_format)
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     with the_project(project, images) as opened, engine_named(engine, address) as running:
-        from vizsla.training.worker import be_kind, end_with_parent, work
+        from vizsla.training.worker import work
 
         logs.tell("training for", project=opened.store.name, images=opened.source.address)
-        if with_parent:
-            end_with_parent()
-        elif not logs.is_json():
+        if not (with_parent or logs.is_json()):
             click.echo(f"training for {opened.source.address}; Ctrl-C ends.")
-        be_kind()
         work(opened, threading.Event(), None if engine == "local" else running)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
-from contextlib import closing, suppress
+from contextlib import closing
 
 from vizsla.engine import Engine
 from vizsla.errors import DatabaseAway
@@ -36,21 +34,3 @@ def _train_while_leading(project: Project, stop: threading.Event, engine: Engine
                 while leading.held() and not stop.is_set():
                     if not trainer.step():
                         stop.wait(_IDLE_SECONDS)
-
-
-def end_with_parent() -> None:
-    """Leave at once when the standard input closes, as it does when the server that started us is gone."""
-
-    def watch() -> None:
-        with suppress(OSError, ValueError):
-            while sys.stdin.buffer.read(1024):
-                pass
-        os._exit(0)  # nothing is lost: the trainer keeps nothing that cannot be found again
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def be_kind() -> None:
-    """Leave the processor to the page where both want it."""
-    with suppress(OSError, AttributeError):
-        os.nice(10)

@@ -18,6 +18,7 @@ from vizsla.errors import BadOption
 from vizsla.project import Project
 from vizsla.web.app import create_app
 from vizsla.web.door import Door
+from vizsla.web.watch import Watch
 
 PORT = 8050
 _NEXT_PORTS = 20  # tried when nobody asked for a certain port
@@ -78,20 +79,32 @@ def serve(
         timeout_graceful_shutdown=1,
         lifespan="on",
     )
-    server = _Server(config, on_ready)
+    watch: Watch | None = getattr(app.state, "watch", None)
+    server = _Server(config, on_ready, watch.close if watch else None)
     with trainer_beside(project, trainer) if trainer is not None else nullcontext():
         server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_ready: Callable[[], None] | None,
+        on_leaving: Callable[[], None] | None,
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_leaving = on_leaving
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self._on_ready and self.started:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._on_leaving:
+            self._on_leaving()
+        await super().shutdown(sockets)
 
 
 def open_browser(address: str) -> bool:

@@ -50,7 +50,8 @@ class Watch:
     notice: str | None = None
     """What is wrong with the image folder."""
     pulse: Pulse | None = None
-    _listeners: set[asyncio.Queue[bytes]] = field(default_factory=set)
+    _listeners: set[asyncio.Queue[bytes | None]] = field(default_factory=set)
+    _closed: bool = False
     _present: dict[str, int] = field(default_factory=dict)
     _again: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -124,20 +125,26 @@ class Watch:
         self.pulse = self.project.store.pulse()
         return self.pulse
 
+    def close(self) -> None:
+        """End all streams: a server that ends would wait for them."""
+        self._closed = True
+        for queue in self._listeners:
+            queue.put_nowait(None)
+
     async def listen(self, token: str) -> AsyncIterator[bytes]:
         """News as they come, as server-sent events. When the browser leaves, its images are free again."""
-        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._listeners.add(queue)
         self._present[token] = self._present.get(token, 0) + 1
         try:
-            yield _HELLO
-            while True:
+            news: bytes | None = _HELLO
+            while news is not None and not self._closed:
+                yield news
                 try:
                     async with asyncio.timeout(_SILENCE):
                         news = await queue.get()
                 except TimeoutError:
                     news = _STILL_HERE
-                yield news
         finally:
             self._listeners.discard(queue)
             self._present[token] -= 1
