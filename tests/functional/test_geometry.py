@@ -51,3 +51,17 @@ def test_of_a_large_pool_some_rows_settle_the_axes():
     found = principal_axes(rows)
     assert np.abs(np.diag(found.axes)).min() > 0.999
     np.testing.assert_allclose(found(rows).std(axis=0), spread, rtol=0.01)
+
+
+def test_axes_of_the_same_rows_are_found_once_and_of_rows_that_changed_anew(monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float16)
+    found = []
+    eigh = np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda scatter: found.append(scatter) or eigh(scatter))
+    first = principal_axes(rows, 3)
+    assert np.array_equal(principal_axes(rows.copy(), 3).axes, first.axes)
+    assert len(found) == 1
+    assert len(principal_axes(rows, 2).axes) == 2
+    rows[0] += 1
+    assert not np.array_equal(principal_axes(rows, 3).centre, first.centre)
+    assert len(found) == 3

@@ -124,9 +124,8 @@ class _Inputs:
         self.axes: Tensor | None = None
         most = axes_that_fit(len(positions), rows.shape[1] * rows.element_size())
         if rows.shape[1] > most:
-            some = positions
-            if len(some) > _SAMPLE:
-                some = np.sort(rng.choice(some, _SAMPLE, replace=False))
+            some = positions if len(positions) <= _SAMPLE else rng.choice(positions, _SAMPLE, replace=False)
+            some = np.sort(some)  # the same pool has the same axes, whatever is labelled of it
             found = principal_axes(gather(rows, some).cpu().numpy(), most)
             self.centre = torch.from_numpy(found.centre).to(rows.device)
             self.axes = torch.from_numpy(found.axes.T).to(rows.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ AXES = 256
 _ROOM = 128 << 20
 SETTLING = 65_536
 """Evenly spaced rows that settle the axes of any pool."""
+_REMEMBERED = 4  # pools whose axes are kept, about a megabyte each
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,28 @@ def principal_axes(rows: Float[np.ndarray, "n d"], most: int = AXES) -> Principa
     True
     """
     rows = rows[:: max(1, len(rows) // SETTLING)]
+    key = _fingerprint(rows, most)
+    found = _recent.get(key)
+    if found is None:
+        found = _principal_axes(rows, most)
+        for oldest in list(_recent)[: max(0, len(_recent) + 1 - _REMEMBERED)]:
+            _recent.pop(oldest, None)
+        _recent[key] = found
+    return found
+
+
+_recent: dict[bytes, PrincipalAxes] = {}
+
+
+def _fingerprint(rows: Float[np.ndarray, "n d"], most: int) -> bytes:
+    """Of every value. To read a pool costs a twentieth of finding its axes, which every query of a loop needs."""
+    digest = hashlib.sha256(repr((rows.shape, rows.dtype.str, most)).encode())
+    for part in _parts(rows):
+        digest.update(np.ascontiguousarray(rows[part]).data)
+    return digest.digest()
+
+
+def _principal_axes(rows: Float[np.ndarray, "n d"], most: int) -> PrincipalAxes:
     centre = np.zeros(rows.shape[1])
     for part in _parts(rows):
         centre += np.asarray(rows[part], np.float64).sum(axis=0)
