@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests import s3 as object_storage
 from tests.postgres import Postgres, programs, run_sql
+from xdist.scheduler import LoadFileScheduling
 
 from vizsla.cli import main
 from vizsla.project import Project
@@ -39,6 +40,18 @@ if TYPE_CHECKING:
 
 FINE_TO_SKIP = ("VIZSLA_DATA is not set", "root", "Windows", "POSIX", "Linux")
 """Reasons that are no missing component: in CI any other skip is a failure."""
+
+
+class _Shared(LoadFileScheduling):
+    """Tests of one file share a process; those of the engines do, and one Ray cluster, slow to start."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "tests/engine" if file.startswith("tests/engine/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    return _Shared(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")

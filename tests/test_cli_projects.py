@@ -143,7 +143,7 @@ def test_ctrl_c_with_pages_open_is_one_line_and_waits_for_none_of_them(photos, s
     assert all(page.readline() == b": hello\n" for page in pages)
     assert server.stop() in (0, 130)
     assert server.said[-1].startswith("vizsla: interrupted.") and len(server.said) <= 4, server.said
-    assert all(page.read().strip() == b"retry: 1000" for page in pages)
+    assert all(b"retry: 1000" in page.read() for page in pages)  # which ended, and did not break off
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX process groups")

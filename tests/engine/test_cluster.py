@@ -46,12 +46,15 @@ def test_killed_workers_and_lost_nodes_cost_no_row_and_give_none_twice(tmp_path)
     names = names_at(pool, np.arange(len(pool)))
     assert names == sorted(file.relative_to(images).as_posix() for file in images.rglob("*.png"))
     want = np.concatenate([part.vectors() for part in alone.pool().parts])
-    assert np.array_equal(np.concatenate([part.vectors() for part in pool.parts]), want)
-    assert folder.manifest()["shards"] == alone.manifest()["shards"]  # with the checksums of what was written
+    got = np.concatenate([part.vectors() for part in pool.parts])
+    # By torch or by ONNX Runtime, whichever pays for the work that a machine expects: the last digit may differ.
+    assert np.all(np.abs(got - want) <= 2 * np.spacing(np.maximum(np.abs(got), np.abs(want))))
+    rows = [(one["rows"], one["names"], one["unreadable"]) for one in folder.manifest()["shards"]]
+    assert rows == [(one["rows"], one["names"], one["unreadable"]) for one in alone.manifest()["shards"]]
     for shard in folder.manifest()["shards"]:
         content = (tmp_path / "work" / "rows" / "shards" / f"{shard['shard']:05}.npy").read_bytes()
         assert hashlib.sha256(content).hexdigest() == shard["vectors"]
 
     known = np.arange(0, 200, 9)
-    given = {"embeddings": want, "labelled": known, "labels": known // 70, "n": 25}
+    given = {"embeddings": got, "labelled": known, "labels": known // 70, "n": 25}
     assert report["chosen"] == vizsla.select("margin", **given).tolist()
