@@ -27,7 +27,7 @@ from vizsla.views import DRAWN, Material
 
 SHORTLIST = 50_000
 """Images that a rule which weighs them against each other looks at: half of them the model is most unsure of, the
-others drawn at random; all of them drawn for a rule that asks how densely images lie."""
+others drawn at random."""
 
 Ids = Int64[np.ndarray, " n"]
 _STEPWISE: Mapping[str, Callable[[Shards, Labels, int, int, Engine], Ids]] = {
@@ -87,14 +87,11 @@ def _check(unlabelled: int, total: int, n: int, shortlist: int) -> None:
 
 
 def _shortlist(pool: Shards, learned: Learned, size: int, engine: Engine, progress: Progress | None) -> Ids:
-    """Half by the model's doubt, where there is a model and it bends no density, and the rest drawn; ascending.
-
-    Small pools whole.
-    """
+    """Half by the model's doubt, where there is a model, and the rest drawn; ascending. Small pools whole."""
     if len(pool) - len(learned.closed) <= size:
         return np.setdiff1d(np.arange(len(pool)), learned.closed, assume_unique=True)
     unsure = np.empty(0, np.int64)
-    if learned.head is not None and not learned.rule.dense:
+    if learned.head is not None:
         doubt = strategies["bald" if learned.draws else "margin"]
         unsure = ranking(pool, replace(learned, rule=doubt), size // 2, engine, progress).ids
     taken = np.sort(np.concatenate([learned.closed, unsure]))

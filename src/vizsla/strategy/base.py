@@ -194,8 +194,6 @@ class Strategy:
     the parts of a pool are the best of the pool. Such a rule leaves to `View.top` what it leaves to chance."""
     average: Average | None = None
     """What the rule must know of the pool as a whole: the mean over its candidates of so many numbers of each."""
-    dense: bool = False
-    """Whether a joint rule asks how densely images lie. Then part of a pool stands for it only if drawn evenly."""
 
     @property
     def reads(self) -> frozenset[str]:
@@ -238,12 +236,11 @@ class Strategies(Registry[Strategy]):
         wants: Collection[str] = (),
         alone: bool = False,
         average: Average | None = None,
-        dense: bool = False,
     ) -> Callable[[Choose], Choose]:
         """Decorator: file a `(view, n, rng) → Batch` function as the strategy `name`."""
 
         def add(rule: Choose) -> Choose:
-            made = Strategy(name, frozenset(needs), rule, joint, frozenset(wants), alone, average, dense)
+            made = Strategy(name, frozenset(needs), rule, joint, frozenset(wants), alone, average)
             self.register(name)(made)
             return rule
 

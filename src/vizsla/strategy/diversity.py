@@ -39,7 +39,7 @@ def kmeans_batch(view: View, n: int, rng: Generator) -> Batch:
     )
 
 
-@strategies.rule("typiclust", needs={"embeddings"}, joint=True, dense=True)
+@strategies.rule("typiclust", needs={"embeddings"}, joint=True)
 def typiclust_batch(view: View, n: int, rng: Generator) -> Batch:
     """The most typical images of clusters that have few labels or none."""
     pool = pool_of(view)
@@ -49,7 +49,7 @@ def typiclust_batch(view: View, n: int, rng: Generator) -> Batch:
     return _pick(view, pool, *clusters.typical(pool.rows, found.labels, candidate, labelled, n))
 
 
-@strategies.rule("probcover", needs={"embeddings"}, joint=True, dense=True)
+@strategies.rule("probcover", needs={"embeddings"}, joint=True)
 def probcover_batch(view: View, n: int, rng: Generator) -> Batch:
     """Images whose neighbourhoods cover most of what no label covers yet."""
     pool = pool_of(view).alone()

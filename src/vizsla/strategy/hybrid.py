@@ -31,7 +31,7 @@ def bait_batch(view: View, n: int, rng: Generator) -> Batch:
     return view.pick(*chosen)
 
 
-@strategies.rule("maxherding", needs={"embeddings"}, joint=True, dense=True)
+@strategies.rule("maxherding", needs={"embeddings"}, joint=True)
 def maxherding_batch(view: View, n: int, rng: Generator) -> Batch:
     """Images that between them, and with the labelled ones, are near to as many others as can be."""
     pool = pool_of(view)
@@ -39,7 +39,7 @@ def maxherding_batch(view: View, n: int, rng: Generator) -> Batch:
     return view.pick(*herding(pool.rows, pool.candidates, pool.labelled, weights, n, rng))
 
 
-@strategies.rule("uherding", needs={"embeddings", "probs"}, joint=True, dense=True)
+@strategies.rule("uherding", needs={"embeddings", "probs"}, joint=True)
 def uherding_batch(view: View, n: int, rng: Generator) -> Batch:
     """As `maxherding`, but near to what the model is unsure of. Wants calibrated probabilities."""
     pool = pool_of(view)
