@@ -53,6 +53,7 @@ def main() -> None:
     options.add_argument("test", type=Path)
     options.add_argument("--seeds", type=int, default=5)
     options.add_argument("--strategies", nargs="+")
+    options.add_argument("--part", type=int, default=10, help="the shortlist is one image in so many")
     options.add_argument("--out", type=Path, required=True)
     chosen = options.parse_args()
     rows, names = load(chosen.train)
@@ -75,7 +76,7 @@ def compare(chosen: argparse.Namespace, pool: Shards, held: dict) -> None:
     joint = [name for name, rule in strategies.items() if rule.joint and name not in STEPWISE]
     for name in chosen.strategies or joint:
         pairs = [
-            [accuracy(name, size, seed, pool, held) for size in (len(pool), len(pool) // 10)]
+            [accuracy(name, size, seed, pool, held) for size in (len(pool), len(pool) // chosen.part)]
             for seed in range(chosen.seeds)
         ]
         whole, short = np.mean(pairs, axis=0)
@@ -88,6 +89,7 @@ def compare(chosen: argparse.Namespace, pool: Shards, held: dict) -> None:
             "error": round(float(lost.std(ddof=1) / len(lost) ** 0.5), 4),
             "seeds": chosen.seeds,
             "pool": len(pool),
+            "part": chosen.part,
         }
         print(json.dumps(row), flush=True)
         with chosen.out.open("a") as file:
