@@ -139,7 +139,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, sixty_photos: Path, databa
             train_now(project)
             project.change(log=f"tensorboard\nmlflow:{database}")
             begin(project)
-            time.sleep(1)  # as trainers do: of the files of one second TensorBoard reads the tenth before the ninth
+            # As trainers do: of the files of one second TensorBoard reads the tenth before the ninth.
+            time.sleep(1)
         models = {model.labels_used: model for model in project.store.models() if model.state == "ready"}
     name = f"{sixty_photos.name}/head"
     return models, events(home / "tensorboard" / name), runs(database)[name]
