@@ -41,7 +41,8 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
     return engine(address(command))
 
 
-_TABLES = (".npy", ".npz", ".parquet")
+TABLES = (".npy", ".npz", ".parquet")
+"""Endings of files of features; a name without one means a folder of shards."""
 
 
 def is_sharded(file: Place | None, engine: str) -> bool:
@@ -51,7 +52,7 @@ def is_sharded(file: Place | None, engine: str) -> bool:
 
 def _is_folder(place: Place) -> bool:
     """Of a URL its ending tells: a bucket knows no folders."""
-    return place.is_dir() if isinstance(place, Path) else PurePath(place).suffix not in _TABLES
+    return place.is_dir() if isinstance(place, Path) else PurePath(place).suffix not in TABLES
 
 
 def embed_to_shards(
@@ -68,7 +69,7 @@ def embed_to_shards(
     from vizsla.shards.embedding import embed_shards
     from vizsla.shards.folder import ShardFolder
 
-    if out is None or PurePath(out).suffix in _TABLES:
+    if out is None or PurePath(out).suffix in TABLES:
         raise BadOption(
             f"--engine {engine} writes shards into a folder that its machines share, or a bucket. "
             "Give --out FOLDER or --out URL."

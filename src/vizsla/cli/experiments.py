@@ -12,7 +12,7 @@ import click
 from vizsla.cli import completing, documents
 from vizsla.cli.base import backbone, bars, cli, complain, log_option, names, pool_size, precision
 from vizsla.cli.documents import json_option
-from vizsla.cli.engines import engine_options, is_sharded
+from vizsla.cli.engines import TABLES, engine_options, is_sharded
 from vizsla.cli.places import SOURCES, place, settled
 from vizsla.errors import BadOption
 
@@ -298,7 +298,7 @@ def embed(
             precision=precision,
         )
         return
-    if out is not None and PurePath(out).suffix not in (".npy", ".npz", ".parquet"):
+    if out is not None and PurePath(out).suffix not in TABLES:
         raise BadOption(f"--out {out} must end in .npy, .npz or .parquet, or be a folder, without an ending.")
     network = load_backbone(backbone, image_size=image_size, precision=precision)
     dataset = IndexedDataset(settled(images), check=False)

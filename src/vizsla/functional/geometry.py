@@ -72,10 +72,9 @@ def principal_axes(rows: Float[np.ndarray, "n d"], most: int = AXES) -> Principa
     key = _fingerprint(rows, most)
     found = _recent.get(key)
     if found is None:
-        found = _principal_axes(rows, most)
-        for oldest in list(_recent)[: max(0, len(_recent) + 1 - _REMEMBERED)]:
+        found = _recent[key] = _principal_axes(rows, most)
+        for oldest in list(_recent)[:-_REMEMBERED]:
             _recent.pop(oldest, None)
-        _recent[key] = found
     return found
 
 
