@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests import preloaded
 from tests import s3 as object_storage
 from tests.postgres import Postgres, programs, run_sql
 from xdist.scheduler import LoadFileScheduling
@@ -37,6 +39,49 @@ from vizsla.testing import TOY_BACKBONE, toy_images
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+QUICK_HAS_NONE = frozenset(
+    {"browser", "postgres", "postgres_server", "ray_engine", "s3_server", "serve", "vizsla", "websites"}
+)
+"""Fixtures of tests that need a browser, a database server, Ray, or processes of their own."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick", action="store_true", help="only what needs no browser, server, Ray or process"
+    )
+    parser.addoption("--full", action="store_true", help="the runs of full size too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "full: a run of full size, left out unless --full is given")
+    config.addinivalue_line(
+        "markers", "slow: left out where --quick is given: it starts processes, or takes seconds"
+    )
+    if config.getoption("--quick") or config.option.collectonly or sys.platform != "linux":
+        return
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="vizsla-tests-")
+        os.environ[preloaded.ADDRESS] = f"{folder}/preloaded"
+        process = preloaded.start(os.environ[preloaded.ADDRESS])
+        config.add_cleanup(lambda: (process.communicate(), shutil.rmtree(folder, ignore_errors=True)))
+    preloaded.use(os.environ[preloaded.ADDRESS])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    quick, full = config.getoption("--quick"), config.getoption("--full")
+
+    def left_out(item: pytest.Item) -> bool:
+        needs = QUICK_HAS_NONE.intersection(getattr(item, "fixturenames", ()))
+        slow = "postgresql" in item.keywords or item.get_closest_marker("slow") or needs
+        large = item.get_closest_marker("full")
+        return bool((large and not full) or (quick and (slow or large)))
+
+    gone = [item for item in items if left_out(item)]
+    if gone:
+        config.hook.pytest_deselected(items=gone)
+        items[:] = [item for item in items if item not in set(gone)]
+
 
 FINE_TO_SKIP = ("VIZSLA_DATA is not set", "root", "Windows", "POSIX", "Linux")
 """Reasons that are no missing component: in CI any other skip is a failure."""

@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from tests import preloaded
 
 from vizsla.interop import formats
 from vizsla.project import Project
@@ -129,9 +130,7 @@ def test_a_worker_trains_for_a_server_that_does_not(project, photos, serve, wait
 
 def test_ctrl_c_ends_a_server_at_once_and_its_trainer_with_it(photos, serve):
     server = serve(photos, "--classes", "a,b")
-    children = subprocess.run(
-        ["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True
-    ).stdout.split()
+    children = preloaded.children_of(server.process.pid)
     assert children
     assert server.stop() in (0, 130)
     assert not any(Path(f"/proc/{child}").exists() for child in children)
@@ -165,7 +164,9 @@ def test_ctrl_c_in_a_terminal_reaches_the_trainer_too_and_says_one_line(photos, 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env=os.environ
+        | {"PYTHONUNBUFFERED": "1"}
+        | preloaded.FRESH,  # how Python itself ends is what is asked
     )
     for line in process.stdout:
         if "http://" in line:

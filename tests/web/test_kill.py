@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
 from contextlib import suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from tests.preloaded import children_of
 
 from vizsla.store import Answer, Store
 
@@ -59,12 +59,6 @@ class Labeller(threading.Thread):
             connection.close()
 
 
-def trainers(server) -> list[int]:
-    """Process ids of the server's children."""
-    found = subprocess.run(["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True)
-    return [int(line) for line in found.stdout.split()]
-
-
 @pytest.mark.skipif(os.name == "nt", reason="POSIX only: there is no kill −9")
 @pytest.mark.parametrize("victim", ["server", "trainer", "both"])
 def test_kill_9_loses_nothing_that_was_acknowledged(victim, breeds, tmp_path, serve, wait_until):
@@ -74,7 +68,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(victim, breeds, tmp_path, se
     random.seed(f"{victim}")
     for _ in range(max(1, KILLS // 3)):
         time.sleep(1.5 + 3 * random.random())
-        children = trainers(server)
+        children = children_of(server.process.pid)
         if victim != "server":
             for child in children:
                 with suppress(ProcessLookupError):
