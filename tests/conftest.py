@@ -58,7 +58,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "slow: left out where --quick is given: it starts processes, or takes seconds"
     )
-    if config.getoption("--quick") or config.option.collectonly or sys.platform != "linux":
+    if config.getoption("--quick"):
+        preloaded.refuse("it is no quick test: mark it slow")
+        return
+    if config.option.collectonly or sys.platform != "linux":
         return
     if "PYTEST_XDIST_WORKER" not in os.environ:
         folder = tempfile.mkdtemp(prefix="vizsla-tests-")

@@ -237,6 +237,17 @@ def use(address: str) -> None:
     subprocess.Popen = Forked if address else _Popen  # type: ignore[misc]
 
 
+def refuse(why: str) -> None:
+    """Have every attempt to start a process of our interpreter fail."""
+
+    class Refused(_Popen):  # type: ignore[type-arg]
+        def _execute_child(self, args: Any, *rest: Any) -> None:
+            assert isinstance(args, str) or os.fsdecode(args[0]) != sys.executable, f"{args}: {why}"
+            super()._execute_child(args, *rest)
+
+    subprocess.Popen = Refused  # type: ignore[misc]
+
+
 def children_of(pid: int) -> list[int]:
     """The processes that are forked for a process, and its own."""
     own = _Popen(["pgrep", "-P", str(pid)], stdout=subprocess.PIPE, text=True).communicate()[0].split()

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlflow import MlflowClient
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vizsla import compare
 from vizsla.dashboards import Curve, checked, dashboard
@@ -33,6 +31,8 @@ SETTINGS = {"backbone": TOY_BACKBONE, "seeds": 1, "initial": 6, "batch": 6, "bud
 
 def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Scalars of one curve in TensorBoard's files, by its own reader."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     found = EventAccumulator(str(folder))
     found.Reload()
     return {tag: [(one.step, one.value) for one in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
@@ -40,6 +40,8 @@ def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def runs(uri: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """Scalars of every curve in MLflow, by its own client."""
+    from mlflow import MlflowClient
+
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("vizsla").experiment_id
     return {

@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
+from tests import notebooks
 
 from vizsla import IndexedDataset
 
@@ -70,27 +69,24 @@ def test_the_example_on_arrays_shows_margin_ahead_of_random_from_the_same_start(
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """As a stranger runs it, on the digits: the loops on the dogs take twice as long."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
     where = tmp_path_factory.mktemp("notebook")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("VIZSLA_DATA", raising=False)
-        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(where)}}).execute()
-    return notebook
+        return notebooks.executed(NOTEBOOK, where)
 
 
-def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+def outputs(notebook: Any) -> list[Any]:
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
-def printed(notebook: nbformat.NotebookNode, stream: str) -> str:
+def printed(notebook: Any, stream: str) -> str:
     return "".join(output.text for output in outputs(notebook) if output.get("name") == stream)
 
 
 def test_the_notebook_is_kept_small_without_outputs_for_the_kernel_python3():
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    nbformat.validate(notebook)
+    notebook = notebooks.read(NOTEBOOK)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in code)
     assert notebook.metadata.kernelspec.name == "python3"
@@ -98,7 +94,7 @@ def test_the_notebook_is_kept_small_without_outputs_for_the_kernel_python3():
 
 
 def test_the_notebook_takes_the_real_dogs_where_they_are(real_dogs: Path):
-    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    cells = notebooks.read(NOTEBOOK).cells
     (source,) = [cell.source for cell in cells if "VIZSLA_DATA" in cell.source and cell.cell_type == "code"]
     names: dict[str, Any] = {"os": os, "Path": Path, "IndexedDataset": IndexedDataset}
     exec(source, names)
@@ -112,13 +108,13 @@ def test_the_notebook_takes_the_real_dogs_where_they_are(real_dogs: Path):
     assert names["image_size"] == 128
 
 
-def test_the_notebook_runs_and_shows_images_embeddings_and_curves(executed: nbformat.NotebookNode):
+def test_the_notebook_runs_and_shows_images_embeddings_and_curves(executed: Any):
     figures = [output for output in outputs(executed) if "image/png" in output.get("data", {})]
     assert len(figures) == 5  # two grids of images, the embeddings, one curve, the comparison
     assert printed(executed, "stderr") == ""
 
 
-def test_the_notebook_s_loops_learn_and_its_comparison_is_not_called_sure(executed: nbformat.NotebookNode):
+def test_the_notebook_s_loops_learn_and_its_comparison_is_not_called_sure(executed: Any):
     text = printed(executed, "stdout")
     loop = [float(percent) for percent in re.findall(r"([\d.]+)% of the test images right", text)]
     own = [float(percent) for percent in re.findall(r"([\d.]+)% right", text)]
@@ -131,7 +127,7 @@ def test_the_notebook_s_loops_learn_and_its_comparison_is_not_called_sure(execut
 
 
 def test_the_notebook_s_interactive_cell_asks_where_it_is_switched_on_and_only_there(
-    executed: nbformat.NotebookNode,
+    executed: Any,
 ):
     (cell,) = [
         cell for cell in executed.cells if "interactive=True" in cell.source and cell.cell_type == "code"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
+from tests import notebooks
 
 ROOT = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(ROOT.glob("*.ipynb"))
@@ -15,8 +14,7 @@ NOTEBOOKS = sorted(ROOT.glob("*.ipynb"))
 
 def execute(name: str, where: Path) -> tuple[str, int]:
     """What a notebook prints, and how many pictures it shows. A warning or a mistake in it is a failure here."""
-    notebook = nbformat.read(ROOT / name, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(where)}}).execute()
+    notebook = notebooks.executed(ROOT / name, where)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
     printed = "".join(output.text for output in outputs if output.get("name") == "stdout")
@@ -29,8 +27,7 @@ def percentages(line: str) -> list[float]:
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
 def test_a_notebook_is_kept_small_and_without_outputs(notebook: Path):
-    content = nbformat.read(notebook, as_version=4)
-    nbformat.validate(content)
+    content = notebooks.read(notebook)
     code = [cell for cell in content.cells if cell.cell_type == "code"]
     assert code and not any(cell.outputs or cell.execution_count for cell in code)
     assert content.metadata.kernelspec.name == "python3"

@@ -17,6 +17,8 @@ from vizsla.errors import Unreachable
 # As our commands do before they import Ray, which reads it then; here another test may be the first to import it.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
 
+collect_ignore = ["losing_nodes.py"]  # a program, which loads Ray
+
 TRIES = 2
 FAILED: list[Unreachable] = []
 """Kept to the end: they hold processes that came too late, which end with this one."""

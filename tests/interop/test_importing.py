@@ -8,7 +8,6 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from tests.interop.conftest import Made
 
     Make = Callable[..., Made]
-
-LOOSE = 10  # times the budget: other work shares the machine that tests run on
 
 
 def take(project: Made, text: str, folder: Path) -> Report:
@@ -237,27 +234,14 @@ def big(folder: Path, n: int) -> tuple[Store, Path]:
     return store, folder / "x.csv"
 
 
-def test_many_rows_go_in_and_out_in_time(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_many_rows_go_in_once_and_out_in_pieces(tmp_path: Path) -> None:
     n = 10_000
     store, table = big(tmp_path, n)
     with store:
-        start = perf_counter()
         assert import_labels(store, "csv", table).taken == n
-        seconds = {"import csv": perf_counter() - start}
         for format in ("csv", "jsonl", "label-studio"):
-            start = perf_counter()
-            pieces = sum(1 for _ in formats[format].write(Outgoing(store, Folder(tmp_path))))
-            seconds[f"export {format}"] = perf_counter() - start
-            assert pieces > n / 1000
-        start = perf_counter()
+            assert sum(1 for _ in formats[format].write(Outgoing(store, Folder(tmp_path)))) > n / 1000
         assert import_labels(store, "csv", table).taken == 0
-        seconds["import csv again"] = perf_counter() - start
-    for name, took in seconds.items():
-        print(f"{name:20} {took:6.2f} s for {n} rows")
-        record_property(name, took)
-    assert max(seconds.values()) < LOOSE * 30 * n / 100_000
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +18,9 @@ from PIL import Image
 from vizsla.data.borrowed import settled
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption, NoImages, UnknownName
+
+if TYPE_CHECKING:
+    import datasets
 
 DIGITS = 12
 
@@ -101,6 +104,8 @@ def content(n: int, kind: str) -> bytes:
 @pytest.fixture
 def saved(tmp_path: Path) -> Saved:
     """A data set with two parts as `datasets` saves it; and the rows of the part for training."""
+    import datasets
+
     rows = [(content(n, "JPEG" if n % 2 else "PNG"), n % 3) for n in range(9)]
     names = ["tabby cat", "7", "a/b"]
 
@@ -133,6 +138,8 @@ def test_another_part_is_named_after_a_colon_and_a_wrong_one_is_refused(saved: S
 
 
 def test_a_set_that_was_saved_anew_is_read_anew(tmp_path: Path, saved: Saved, cache: Path) -> None:
+    import datasets
+
     place = tmp_path / "one"
     both = datasets.load_from_disk(str(saved[0]))
     both["test"].save_to_disk(place)
@@ -142,6 +149,8 @@ def test_a_set_that_was_saved_anew_is_read_anew(tmp_path: Path, saved: Saved, ca
 
 
 def test_a_set_without_images_is_refused(tmp_path: Path, cache: Path) -> None:
+    import datasets
+
     datasets.Dataset.from_dict({"text": ["a"], "label": [0]}).save_to_disk(tmp_path / "texts")
     with pytest.raises(BadOption, match=r"has no column of images, only text, label"):
         settled(f"hf:{tmp_path / 'texts'}")

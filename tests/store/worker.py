@@ -6,7 +6,7 @@ import sys
 import time
 from uuid import UUID
 
-from vizsla.store import Answer, Ranked, Store
+from vizsla.store import Answer, Store
 
 
 def label_all(address: str, name: str) -> None:
@@ -44,15 +44,6 @@ def lead_forever(address: str) -> None:
         while leading.held():
             print("leading", flush=True)
             time.sleep(1)
-
-
-def publish_forever(address: str) -> None:
-    """Publish one ranking of all images after another, as a trainer would."""
-    with Store.open(address) as store:
-        rows = [Ranked(image.id, 1.0, "unsure: cat or dog") for image in store.images(limit=20_000)]
-        print("publishing", flush=True)
-        while True:
-            store.publish_ranking(None, rows)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -72,6 +71,8 @@ def test_compose_holds_to_the_compose_specification() -> None:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_every_resource_holds_to_the_schema_of_kubernetes(release: str) -> None:
+    import kubernetes_validate
+
     assert len(resources()) == 9
     for one in resources():
         kubernetes_validate.validate(one, release, strict=True)
