@@ -9,13 +9,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from vizsla.data.indexed import IndexedDataset
 from vizsla.data.folders import folder_classes, scan
+from vizsla.data.indexed import IndexedDataset
+from vizsla.models.bundle import Bundle
 from vizsla.models.embed import embed
 from vizsla.project import Project
 from vizsla.standing import accuracy_of
 from vizsla.store import Answer
-from vizsla.training.bundle import Bundle
 from vizsla.training.fit import fit
 from vizsla.training.pool import known
 from vizsla.training.trainer import Trainer

@@ -287,12 +287,9 @@ class Task:
     def accuracy(self, right: Bool[np.ndarray, " l"]) -> monitor.Accuracy | None:
         """How often the networks are right on random checks; open ones count as wrong below and right above."""
         found = checks(self.rows, self.answers)
-        verdicts, n, left = right[np.isin(self.labelled, found.rows)], len(found.rows), len(found.open)
-        if not n:
-            return None
-        low = monitor.wilson(verdicts.sum() / (n + left), n + left)[0]
-        high = monitor.wilson((verdicts.sum() + left) / (n + left), n + left)[1]
-        return monitor.Accuracy(float(verdicts.mean()), low, high, n)
+        even = np.ones(len(self.rows.ids))  # their confidence plays no part
+        verdicts = right[np.isin(self.labelled, found.rows)]
+        return monitor.audited_accuracy(even, even[: len(verdicts)], verdicts, even[: len(found.open)])
 
     def whole(self, epochs: int, temperature: float, verdict: Verdict) -> Bundle:
         """The network that is kept: trained on all labels."""
