@@ -94,11 +94,71 @@ def test_class_folders_name_the_classes_but_label_nothing_unless_asked(opened):
     assert len(opened.store.history()) == 36
 
 
-def test_numbered_class_folders_lose_their_numbers(tmp_path):
-    images = toy_images(tmp_path / "dogs", classes=("0_chihuahua", "2_chow"))
-    with Project.open(None, images) as project:
+def classes(project):
+    return [one.name for one in project.store.classes()]
+
+
+def test_class_folders_numbered_from_0_lose_their_numbers_and_others_keep_them(tmp_path):
+    for names, found in ((("0_chihuahua", "1_chow"), ["chihuahua", "chow"]), (("10_dog", "3_cat"), None)):
+        with Project.open(None, toy_images(tmp_path / names[0], classes=names)) as project:
+            project.change(labels="folders")
+            project.add_classes([])
+            project.scan()
+            assert classes(project) == (found or list(names))
+            assert project.store.counts().unlabelled == 0
+
+
+def test_a_project_whose_classes_lost_their_numbers_labels_by_their_folders_still(tmp_path):
+    with Project.open(None, toy_images(tmp_path / "toys", classes=("3_cat", "10_dog"))) as project:
+        project.add_classes(["cat", "dog"])
+        project.change(labels="folders")
+        project.scan()
+        assert project.store.counts().classes == {"cat": 12, "dog": 12}
+
+
+def test_splits_are_no_classes_unless_the_project_is_told_so(tmp_path, caplog):
+    images = tmp_path / "data"
+    toy_images(images / "train", classes=("cat", "dog"))
+    toy_images(images / "test", classes=("cat", "dog"), seed=5)
+    with Project.open(tmp_path / "one", images) as project:
+        project.change(labels="folders")
         project.add_classes([])
-        assert [one.name for one in project.store.classes()] == ["chihuahua", "chow"]
+        assert classes(project) == ["cat", "dog"]
+        project.scan()
+        assert project.store.counts().classes == {"cat": 24, "dog": 24}
+        assert (
+            "test, train are splits, not classes; the classes are the folders below: cat, dog" in caplog.text
+        )
+        assert "train/cat/000.png" in ids(project)
+    with Project.open(tmp_path / "two", images) as project:
+        project.change(labels="folders", splits=False)
+        project.add_classes([])
+        assert classes(project) == ["test", "train"]
+    with Project.open(tmp_path / "two") as again:
+        again.scan()
+        assert again.store.counts().classes == {"test": 24, "train": 24}
+        again.change(splits=True)
+        assert list(again.source.class_names()) == ["cat", "dog"]
+
+
+def test_splits_without_class_folders_name_no_classes(tmp_path):
+    for split in ("train", "test"):
+        toy_images(tmp_path / "toys", classes=(split,))
+    with Project.open(None, tmp_path / "toys") as project:
+        project.change(labels="folders")
+        project.add_classes([])
+        project.scan()
+        assert (classes(project), project.store.counts().unlabelled) == ([], 24)
+
+
+def test_what_a_scan_left_out_is_remembered_until_the_next(opened, toys):
+    (toys / "photo.ppm").touch()
+    (toys / "#recycle").mkdir()
+    opened.scan()
+    assert opened.left_out == ["left out 1 .ppm: not supported", "left out 1 system folder: #recycle"]
+    (toys / "photo.ppm").unlink()
+    opened.scan()
+    assert opened.left_out == ["left out 1 system folder: #recycle"]
 
 
 def test_settings_are_remembered_and_nonsense_is_refused(opened, toys):

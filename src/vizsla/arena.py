@@ -181,7 +181,10 @@ class Arena:
         for dataset in filter(None, (self._pool, self._test)):
             for name in map(dataset.file_name, range(len(dataset))):
                 sha.update(f"{name} {dataset.source.stamp(name)[0]}\n".encode())
-        return asdict(self.plan) | {"images": sha.hexdigest()[:16], "weights": self._backbone.digest}
+        about = asdict(self.plan) | {"images": sha.hexdigest()[:16], "weights": self._backbone.digest}
+        if self._pool.splits or not self._pool.source.splits:  # the classes are others
+            about["splits"] = list(self._pool.splits)
+        return about
 
     def _draw(self, seed: int) -> Draw:
         if seed not in self._drawn:

@@ -17,6 +17,7 @@ from vizsla.caching import alone_in, write_atomically
 from vizsla.curves import RULER, Comparison, LearningCurve
 from vizsla.dashboards import Curve, Dashboard, checked, dashboard
 from vizsla.data.indexed import IndexedDataset
+from vizsla.data.splits import training_split
 from vizsla.engine import Engine
 from vizsla.errors import BadOption
 from vizsla.learner import check_budget
@@ -25,9 +26,6 @@ from vizsla.plan import Plan
 from vizsla.report import write
 from vizsla.strategy.base import strategies as registry
 from vizsla.types import Progress
-
-SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
-"""Names of folders that are no classes."""
 
 OnRound = Callable[[int, int, str], None]
 """Called with (labels done, labels in all, what is running)."""
@@ -45,6 +43,7 @@ def compare(
     on_round: OnRound | None = None,
     log: Sequence[str] = (),
     engine: Engine | None = None,
+    splits: bool = True,
     **plan: Any,
 ) -> Comparison:
     """Learning curves of query strategies on images whose classes are known from their folders.
@@ -62,6 +61,7 @@ def compare(
              progress: called with (images embedded, images). on_round: called with (labels, labels in all, text).
              log: dashboards to show each curve on as it grows, such as `tensorboard:DIR`; see `vizsla.dashboards`.
              engine: a started one, to have runs side by side; they are the same runs. Default: one after the other.
+             splits: as of `IndexedDataset`.
              plan: fields of `Plan`: initial, batch, budget, random_budget, pool_size, backbone, image_size, precision,
              head, fine_tune, stop_training, epochs, noise, long_tail, outliers, duplicates.
     Raises:  UserError with the mend.
@@ -74,7 +74,7 @@ def compare(
         raise BadOption(f"--seeds must be at least 1, not {seeds}.")
     if random_runs < 1:
         raise BadOption(f"--random-runs must be at least 1, not {random_runs}.")
-    pool, held_out = _datasets(data, test, check=settings.fine_tune)
+    pool, held_out = _datasets(data, test, check=settings.fine_tune, splits=splits)
     _check_before_embedding(settings, pool, held_out)
     backbone = load_backbone(settings.backbone, image_size=settings.image_size, precision=settings.precision)
     arena = Arena(settings, pool, held_out, backbone, progress)
@@ -299,19 +299,28 @@ def _strategy_names(names: Sequence[str]) -> list[str]:
 
 
 def _datasets(
-    data: str | Path | IndexedDataset, test: str | Path | IndexedDataset | None, *, check: bool
+    data: str | Path | IndexedDataset,
+    test: str | Path | IndexedDataset | None,
+    *,
+    check: bool,
+    splits: bool,
 ) -> tuple[IndexedDataset, IndexedDataset | None]:
     """Both sets; `check` decodes every file now, where no embedding will."""
-    pool = data.fresh() if isinstance(data, IndexedDataset) else IndexedDataset(data, check=check)
-    if pool.classes and {name.lower() for name in pool.classes} <= SPLITS:
+    pool = (
+        data.fresh() if isinstance(data, IndexedDataset) else IndexedDataset(data, check=check, splits=splits)
+    )
+    if test is None and len(pool.splits) > 1:  # else images to test on would be in the pool
+        folder, part = pool.dir_path, training_split(pool.splits)
+        other = next(name for name in pool.splits if name != part)
         raise BadOption(
-            f"the folders of {pool.dir_path} are splits ({', '.join(pool.classes)}), not classes. "
-            f"Give {pool.dir_path}/{pool.classes[-1]}, and the test images with --test."
+            f"the folders of {folder} are splits ({', '.join(pool.splits)}), not classes. "
+            f"Give {folder}/{part}, and the test images with --test {folder}/{other}; "
+            "or, if they are classes, use --no-splits."
         )
     classes_of(pool)  # an image without a class, or a single class, is said before anything slow
     if test is None or isinstance(test, IndexedDataset):
         return pool, test
-    return pool, IndexedDataset(test, test=True, classes=pool.classes, check=check)
+    return pool, IndexedDataset(test, test=True, classes=pool.classes, check=check, splits=splits)
 
 
 def _check_before_embedding(plan: Plan, pool: IndexedDataset, test: IndexedDataset | None) -> None:

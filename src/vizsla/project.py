@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -15,12 +16,14 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 import platformdirs
 
 from vizsla.data.fetched import WithFetched
-from vizsla.data.folders import number_classes
+from vizsla.data.folders import classes_in, number_classes
 from vizsla.data.sources import Folder, Source, source_of
 from vizsla.errors import BadOption, UserError
 from vizsla.store import Answer, ImageFile, Rescanned, Store
 from vizsla.store.classes import tidy
 from vizsla.store.database import batched
+
+log = logging.getLogger("vizsla")
 
 HOME = ".vizsla"
 """Where a project lies by default, inside its image folder."""
@@ -36,6 +39,9 @@ REQUEST = "train_request"
 
 ANSWERED = "train_answered"
 """The setting that repeats the request that was seen to last."""
+
+LEFT_OUT = "left_out"
+"""The setting that says what the last scan left out, a line for each kind."""
 
 IMAGES = "images"
 """The setting that says where the images lie."""
@@ -62,6 +68,8 @@ class Settings:
     """Labels that the person is ready to give."""
     labels: str = "none"
     """`folders`: class folders are labels; `none`: every image counts as unlabelled, wherever it lies."""
+    splits: bool = True
+    """Whether outermost folders that are all called like parts of a data set are no classes."""
     guidelines: str = ""
     """What annotators should know, shown on the page."""
     log: str = ""
@@ -74,7 +82,7 @@ class Project:
     def __init__(self, store: Store, source: Source, address: str, home: Path) -> None:
         """Args: home: where the project keeps files of its own."""
         self.store = store
-        self.source = WithFetched(source, home / "fetched")
+        self.source = WithFetched(source, home / "fetched").with_splits(self.settings.splits)
         self.address = address
         """Folder or database URL, by which another process opens the same project."""
 
@@ -163,6 +171,7 @@ class Project:
             raise BadOption(f"--labels {new.labels!r} is neither none nor folders.")
         if new != self.settings:
             self.store.set_setting("settings", asdict(new))
+            self.source = self.source.with_splits(new.splits)
         return new
 
     def add_classes(self, given: Sequence[str]) -> None:
@@ -177,9 +186,15 @@ class Project:
         return [name for name in dict.fromkeys(names) if tidy(name) not in used]
 
     def _folder_names(self) -> Sequence[str]:
-        found = number_classes(self.source.class_names())
-        folders = set(found.labels.values()) if found else set()
-        return [name for label, name in enumerate(found.names) if label in folders] if found else []
+        folders = self.source.class_names()
+        self._tell_of_splits(folders)
+        found = number_classes(folders)
+        return found.names if found else ()
+
+    def _tell_of_splits(self, folders: Iterable[str]) -> None:
+        layout = self.source.layout()
+        if layout.splits:
+            log.warning("%s", layout.sentence(sorted(folders)))
 
     def ask_for_training(self) -> str:
         """Have the trainer train now, if there is anything new; returns what `ANSWERED` will be once it has."""
@@ -211,6 +226,8 @@ class Project:
                 added += self.store.add_images(chunk)
                 self._announce()
             found = Rescanned(added, 0, 0, 0, 0)
+        if list(self.source.left_out) != self.left_out:
+            self.store.set_setting(LEFT_OUT, list(self.source.left_out))
         if (
             self.source.at_once and not self.store.classes()
         ):  # only now a bucket has said what its folders are
@@ -218,6 +235,11 @@ class Project:
         if self.settings.labels == FOLDERS:
             self.take_folder_labels()
         return found
+
+    @property
+    def left_out(self) -> list[str]:
+        """What the last scan passed over, a line for each kind."""
+        return list(self.store.setting(LEFT_OUT, []))
 
     def _announce(self) -> None:
         """Let the trainer know that the catalogue is another one."""
@@ -234,10 +256,12 @@ class Project:
         """Label the unanswered images by their class folders or their list, as imports; returns how many."""
         present = [image for image in self.store.images(state="present") if image.path]
         said = {image.id: self.source.class_of(image.path or "") or "" for image in present}
-        known = number_classes(filter(None, said.values()))
-        if known is None:
+        folders = set(filter(None, said.values()))
+        self._tell_of_splits(folders)
+        called = classes_in(map(tidy, folders), (change.name for change in self.store.class_history()))
+        names = {folder: called[tidy(folder)] for folder in folders}
+        if not names:
             return 0
-        names = {folder: known.names[label] for folder, label in known.labels.items()}
         self.store.add_classes(self._never_used(names[folder] for folder in sorted(names)))
         answers = [
             Answer(

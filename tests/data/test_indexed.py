@@ -24,7 +24,7 @@ def paint(root: Path, *names: str) -> None:
         Image.new("RGB", (8, 6), (value, value, value)).save(root / name)
 
 
-DOGS = ("0_chow/a.png", "0_chow/b.png", "1_collie/a.png", "1_collie/deep/b.png", "3_whippet/a.png")
+DOGS = ("0_chow/a.png", "0_chow/b.png", "1_collie/a.png", "1_collie/deep/b.png", "2_whippet/a.png")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def flat(tmp_path: Path) -> Path:
 def test_an_item_is_its_image_label_and_index(dogs: Path) -> None:
     dataset = IndexedDataset(dogs, test=True)
     assert len(dataset) == 5
-    for i, label in enumerate([0, 0, 1, 1, 3]):
+    for i, label in enumerate([0, 0, 1, 1, 2]):
         image, read, index = dataset[i]
         assert (image.getpixel((0, 0)), read, index) == ((i, i, i), label, i)
 
@@ -58,7 +58,7 @@ def test_a_training_set_starts_with_nothing_labelled(dogs: Path) -> None:
     dataset = IndexedDataset(str(dogs))
     assert dataset.dir_path == str(dogs)
     assert dataset.image_filenames == [str(dogs / name) for name in DOGS]
-    assert dataset.classes == ("chow", "collie", "2", "whippet")
+    assert dataset.classes == ("chow", "collie", "whippet")
     assert dataset.labels.tolist() == [0] * 5
     assert dataset.unlabeled_mask.tolist() == [1] * 5
     assert dataset.pool().tolist() == [0, 1, 2, 3, 4]
@@ -68,7 +68,7 @@ def test_a_training_set_starts_with_nothing_labelled(dogs: Path) -> None:
 
 def test_a_test_set_is_labelled_by_its_folders(dogs: Path) -> None:
     dataset = IndexedDataset(dogs, test=True)
-    assert dataset.labels.tolist() == [0, 0, 1, 1, 3]
+    assert dataset.labels.tolist() == [0, 0, 1, 1, 2]
     assert dataset.unlabeled_mask.tolist() == [0] * 5
     assert dataset.pool().tolist() == []
     assert dataset.labelled().tolist() == [0, 1, 2, 3, 4]
@@ -89,7 +89,7 @@ def test_a_data_loader_collates_it(workers: int, dogs: Path) -> None:
     loader = DataLoader(dataset, batch_size=3, num_workers=workers, multiprocessing_context=spawn)
     images, labels, ids = (torch.cat(parts) for parts in zip(*loader, strict=True))
     assert ids.tolist() == [0, 1, 2, 3, 4]
-    assert labels.tolist() == [0, 0, 1, 1, 3]
+    assert labels.tolist() == [0, 0, 1, 1, 2]
     assert torch.equal((images * 255).round()[:, 1, 5, 7], torch.arange(5.0))
 
 
@@ -112,6 +112,64 @@ def test_a_test_folder_can_share_the_training_folder_s_numbers(tmp_path: Path) -
     train = IndexedDataset(tmp_path / "train")
     assert IndexedDataset(tmp_path / "test", test=True).labels.tolist() == [0, 1]
     assert IndexedDataset(tmp_path / "test", test=True, classes=train.classes).labels.tolist() == [1, 2]
+
+
+def test_a_test_folder_that_lacks_a_number_has_the_classes_of_the_training_folder(tmp_path: Path) -> None:
+    paint(tmp_path / "train", "0_ant/a.png", "1_bee/a.png", "2_cow/a.png")
+    paint(tmp_path / "test", "0_ant/a.png", "2_cow/a.png")
+    train = IndexedDataset(tmp_path / "train")
+    assert train.classes == ("ant", "bee", "cow")
+    given = IndexedDataset(tmp_path / "test", test=True, classes=train.classes)
+    assert given.labels.tolist() == [0, 2]
+    alone = IndexedDataset(tmp_path / "test").with_classes(train.classes)
+    assert [alone.folder_label(i) for i in range(2)] == [0, 2]
+    fewer = train.with_classes(IndexedDataset(tmp_path / "test").classes)
+    assert (fewer.classes, [fewer.has_class(i) for i in range(3)]) == (
+        ("0_ant", "2_cow"),
+        [True, False, True],
+    )
+
+
+def test_splits_are_no_classes_unless_one_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    paint(tmp_path, "Train/cat/a.png", "Train/dog/b.png", "test/dog/indoors/c.png", "banner.png")
+    dataset = IndexedDataset(tmp_path)
+    assert (dataset.classes, dataset.splits) == (("cat", "dog"), ("Train", "test"))
+    labelled = ["Train/cat/a.png", "Train/dog/b.png", "test/dog/indoors/c.png"]
+    assert [dataset.folder_label(dataset.index_of(name)) for name in labelled] == [0, 1, 1]
+    assert not dataset.has_class(dataset.index_of("banner.png"))
+    assert caplog.messages == [
+        "Train, test are splits, not classes; the classes are the folders below: cat, dog. "
+        "If that is wrong, use --no-splits, in Python splits=False."
+    ]
+    caplog.clear()
+    plain = IndexedDataset(tmp_path, splits=False)
+    assert (plain.classes, plain.splits, caplog.messages) == (("Train", "test"), (), [])
+    assert IndexedDataset(plain.source).classes == ("Train", "test")
+    assert IndexedDataset(dataset.source, splits=False).classes == ("Train", "test")
+    assert dataset.source.class_of("Train/cat/a.png") == "cat"
+
+
+def test_splits_without_class_folders_are_a_flat_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paint(tmp_path, "train/a.png", "train/b.png", "test/c.png")
+    assert IndexedDataset(tmp_path).classes == ()
+    assert "test, train are splits, not classes; no class folders lie below." in caplog.text
+    assert IndexedDataset(tmp_path, classes=["cat", "dog"]).classes == ("cat", "dog")
+    with pytest.raises(NoLabel, match=r"^test/c\.png lies in no class folder"):
+        IndexedDataset(tmp_path, test=True)
+
+
+def test_what_is_left_out_is_said_once_for_each_kind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paint(tmp_path, "a.png", "#recycle/b.png")
+    (tmp_path / "c.ppm").touch()
+    assert len(IndexedDataset(tmp_path)) == 1
+    assert caplog.messages == [
+        "left out 1 .ppm: not supported",
+        "left out 1 system folder: #recycle",
+    ]
 
 
 def test_a_folder_outside_the_given_classes_is_an_error_that_names_both(tmp_path: Path) -> None:
@@ -147,8 +205,8 @@ def test_a_test_set_names_the_first_image_without_a_class(tmp_path: Path, flat: 
 
 def test_a_label_takes_the_image_out_of_the_pool_and_clearing_puts_it_back(dogs: Path) -> None:
     dataset = IndexedDataset(dogs)
-    dataset.update_label(2, 3)
-    assert (dataset.labels[2], dataset.unlabeled_mask[2], dataset[2][1]) == (3, 0, 3)
+    dataset.update_label(2, 2)
+    assert (dataset.labels[2], dataset.unlabeled_mask[2], dataset[2][1]) == (2, 0, 2)
     assert dataset.pool().tolist() == [0, 1, 3, 4]
     assert dataset.labelled().tolist() == [2]
     dataset.clear_label(2)
@@ -193,16 +251,16 @@ def test_an_outlier_is_skipped_but_was_an_answer_until_it_is_labelled_cleared_or
 
 def test_the_folder_s_label_can_be_read_without_and_with_effect(dogs: Path) -> None:
     dataset = IndexedDataset(dogs)
-    assert [dataset.folder_label(i) for i in range(5)] == [0, 0, 1, 1, 3]
+    assert [dataset.folder_label(i) for i in range(5)] == [0, 0, 1, 1, 2]
     assert dataset.pool().tolist() == [0, 1, 2, 3, 4]
     dataset.label_from_filename(4)
-    assert (dataset.labels[4], dataset.labelled().tolist()) == (3, [4])
+    assert (dataset.labels[4], dataset.labelled().tolist()) == (2, [4])
 
 
 @pytest.mark.parametrize("label", [-1, 4])
 def test_labels_outside_the_classes_are_refused_and_change_nothing(label: int, dogs: Path) -> None:
     dataset = IndexedDataset(dogs)
-    with pytest.raises(NoLabel, match=rf"label {label}\. Allowed: 0 \(chow\) to 3 \(whippet\)"):
+    with pytest.raises(NoLabel, match=rf"label {label}\. Allowed: 0 \(chow\) to 2 \(whippet\)"):
         dataset.update_label(0, label)
     assert dataset.labelled().tolist() == []
 
@@ -250,7 +308,7 @@ def test_a_fresh_copy_has_nothing_labelled_and_a_life_of_its_own(dogs: Path) -> 
     twin = dataset.fresh()
     assert twin.pool().tolist() == [0, 1, 2, 3, 4]
     assert twin.labels.tolist() == [0] * 5
-    twin.update_label(4, 3)
+    twin.update_label(4, 2)
     assert dataset.labelled().tolist() == [0]
     assert dataset.pool().tolist() == [2, 3, 4]
 
@@ -262,16 +320,16 @@ def test_a_subset_holds_those_images_in_that_order(dogs: Path) -> None:
     assert [part.file_name(i) for i in range(3)] == [DOGS[4], DOGS[0], DOGS[2]]
     assert part.index_of(DOGS[2]) == 2
     assert part.pool().tolist() == [0, 1, 2]
-    assert [part.folder_label(i) for i in range(3)] == [3, 0, 1]
+    assert [part.folder_label(i) for i in range(3)] == [2, 0, 1]
     assert part.classes == dataset.classes
     assert dataset.labelled().tolist() == [0, 1, 2, 3, 4]
 
 
 def test_an_image_can_be_in_a_subset_several_times_each_with_a_label_of_its_own(dogs: Path) -> None:
     twice = IndexedDataset(dogs).subset([2, 2, 0])
-    twice.update_label(1, 3)
+    twice.update_label(1, 2)
     assert [twice.file_name(i) for i in range(3)] == [DOGS[2], DOGS[2], DOGS[0]]
-    assert twice.labels.tolist() == [0, 3, 0]
+    assert twice.labels.tolist() == [0, 2, 0]
     assert twice.pool().tolist() == [0, 2]
 
 
@@ -284,8 +342,8 @@ def test_with_fewer_classes_the_rest_is_numbered_anew_and_other_folders_have_non
     assert fewer.pool().tolist() == [0, 1, 2, 3, 4]
     with pytest.raises(NoLabel, match=r"'1_collie' .* is not among the classes whippet, chow"):
         fewer.folder_label(2)
-    assert dataset.classes == ("chow", "collie", "2", "whippet")
-    assert dataset.labels.tolist() == [0, 0, 1, 1, 3]
+    assert dataset.classes == ("chow", "collie", "whippet")
+    assert dataset.labels.tolist() == [0, 0, 1, 1, 2]
 
 
 # --- broken files
@@ -293,13 +351,13 @@ def test_with_fewer_classes_the_rest_is_numbered_anew_and_other_folders_have_non
 
 def test_broken_files_are_left_out_named_and_logged(dogs: Path, caplog: pytest.LogCaptureFixture) -> None:
     (dogs / "0_chow/aa.jpg").write_bytes(b"")
-    (dogs / "3_whippet/z.jpg").write_text("hello")
+    (dogs / "2_whippet/z.jpg").write_text("hello")
     steps: list[tuple[int, int]] = []
     with caplog.at_level(logging.WARNING, "vizsla"):
         dataset = IndexedDataset(dogs, test=True, progress=lambda done, total: steps.append((done, total)))
     assert tuple(dataset.file_name(i) for i in range(len(dataset))) == DOGS
     assert dataset.unreadable["0_chow/aa.jpg"] == "the file is empty"
-    assert list(dataset.unreadable) == ["0_chow/aa.jpg", "3_whippet/z.jpg"]
+    assert list(dataset.unreadable) == ["0_chow/aa.jpg", "2_whippet/z.jpg"]
     assert caplog.messages[0] == "left out 0_chow/aa.jpg: the file is empty"
     assert len(caplog.messages) == 2
     assert steps == [(n, 7) for n in range(1, 8)]

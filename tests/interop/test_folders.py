@@ -58,10 +58,25 @@ def test_foreign_folders_are_taken_at_their_word() -> None:
     assert classes_of(["a%20b", "100%25", "%63at"]) == {"a%20b": "a%20b", "100%25": "100%25", "%63at": "cat"}
 
 
-def test_numbers_before_all_the_names_are_no_part_of_them() -> None:
-    assert classes_of(["0_collie", "6_great_dane"]) == {"0_collie": "collie", "6_great_dane": "great_dane"}
-    assert classes_of(["3d printer", "robot"]) == {"3d printer": "3d printer", "robot": "robot"}
-    assert classes_of(["1_a", "1_b"]) == {"1_a": "1_a", "1_b": "1_b"}
+def test_numbers_from_0_before_all_the_names_are_no_part_of_them() -> None:
+    assert classes_of(["0_collie", "1_great_dane"]) == {"0_collie": "collie", "1_great_dane": "great_dane"}
+    for names in (["3_cat", "10_dog"], ["3d printer", "robot"], ["0_a", "1_a"], ["2023 dogs", "2024 dogs"]):
+        assert classes_of(names) == {name: name for name in names}
+    assert classes_of(["3_cat", "10_dog"], known=["cat", "dog"]) == {"3_cat": "cat", "10_dog": "dog"}
+
+
+@pytest.mark.parametrize(
+    "names", [["train", "test"], ["test"], ["0_collie", "1_chow"], ["Training set", "val"]]
+)
+def test_classes_that_would_mean_something_else_as_folders_come_back(
+    names: list[str], make: Make, tmp_path: Path
+) -> None:
+    project = make("a.jpg", "b.jpg", "c.jpg")
+    project.store.add_classes(names)
+    project.label("me", **dict(zip(("a.jpg", "b.jpg"), names, strict=False)))
+    fresh = make(like=project)
+    import_labels(fresh.store, "folders", project.export("folders", tmp_path))
+    assert fresh.standing() == project.standing()
 
 
 def test_the_zip_holds_each_image_under_its_class(make: Make, tmp_path: Path) -> None:
@@ -147,12 +162,13 @@ def test_copies_of_one_image_keep_their_own_labels(make: Make, tmp_path: Path) -
         {"cat": "0_cat/a.jpg", "dog": "1_dog/b.jpg"},
         {"cat": "train/cat/a.jpg", "dog": "test/dog/b.jpg"},
         {"cat": "train/0_cat/a.jpg", "dog": "train/1_dog/deeper/b.jpg"},
+        {"cat": "TRAIN/cat/a.jpg", "dog": "Val/dog/b.jpg", None: "test/c.jpg"},
     ],
-    ids=["classes", "numbered", "splits", "splits, numbered, deeper"],
+    ids=["classes", "numbered", "splits", "splits, numbered, deeper", "splits, one without classes"],
 )
 @pytest.mark.parametrize("zipped", [False, True])
 def test_folders_as_others_lay_them_out(
-    layout: dict[str, str], zipped: bool, make: Make, tmp_path: Path
+    layout: dict[str | None, str], zipped: bool, make: Make, tmp_path: Path
 ) -> None:
     project = make("a.jpg", "sub/b.jpg", "c.jpg")
     for path in [*layout.values(), "_unlabeled/c.jpg"][: 2 if "train" in str(layout) else 3]:
@@ -168,6 +184,79 @@ def test_folders_as_others_lay_them_out(
             archive.writestr("wrapper/readme.txt", b"")
     import_labels(project.store, "folders", source)
     assert project.standing() == {"a.jpg": ("labelled", "cat"), "sub/b.jpg": ("labelled", "dog")}
+
+
+def write(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"another content")
+    return root
+
+
+def test_splits_are_classes_where_one_says_so(make: Make, tmp_path: Path) -> None:
+    project = make("a.jpg", "b.jpg")
+    source = write(tmp_path / "in", "train/cat/a.jpg", "test/dog/b.jpg")
+    import_labels(project.store, "folders", source, splits=False)
+    assert project.standing() == {"a.jpg": ("labelled", "train"), "b.jpg": ("labelled", "test")}
+
+
+def test_splits_without_class_folders_are_no_classes(make: Make, tmp_path: Path) -> None:
+    project = make("a.jpg", "b.jpg")
+    source = write(tmp_path / "in", "train/a.jpg", "test/b.jpg")
+    with pytest.raises(
+        UserError, match=r"are splits \(test, train\), and no class folders .* use --no-splits"
+    ):
+        import_labels(project.store, "folders", source)
+    assert project.store.classes() == ()
+    import_labels(project.store, "folders", source, splits=False)
+    assert project.standing() == {"a.jpg": ("labelled", "train"), "b.jpg": ("labelled", "test")}
+
+
+def test_a_folder_called_test_beside_others_is_a_class(make: Make, tmp_path: Path) -> None:
+    project = make("a.jpg", "b.jpg", "c.jpg")
+    source = write(tmp_path / "in", "test/a.jpg", "blood/b.jpg", "urine/c.jpg")
+    import_labels(project.store, "folders", source)
+    assert {label for _, label in project.standing().values()} == {"test", "blood", "urine"}
+
+
+def test_numbered_folders_are_the_classes_that_an_older_project_made_of_them(
+    make: Make, tmp_path: Path
+) -> None:
+    project = make("a.jpg", "b.jpg", "c.jpg")
+    project.store.add_classes(["cat", "dog"])
+    project.store.rename_class("cat", "feline")
+    source = write(tmp_path / "in", "3_cat/a.jpg", "10_dog/b.jpg", "5_fox/c.jpg")
+    assert import_labels(project.store, "folders", source).new_classes == ("fox",)
+    assert project.standing() == {
+        "a.jpg": ("labelled", "feline"),
+        "b.jpg": ("labelled", "dog"),
+        "c.jpg": ("labelled", "fox"),
+    }
+
+
+def test_an_import_leaves_out_what_a_scan_leaves_out(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    project = make("a.jpg", "b.jpg")
+    source = write(tmp_path / "in", "cat/a.jpg", "dog/b.jpg", "#recycle/a.jpg", "dog/@eaDir/b.jpg", "c.ppm")
+    (source / "dog" / "loop").symlink_to("loop")
+    said = [
+        "left out 1 .ppm: not supported",
+        "left out 1 link that leads back to itself: dog/loop",
+        "left out 2 system folders, such as #recycle",
+    ]
+    import_labels(project.store, "folders", source)
+    assert caplog.messages == said
+    caplog.clear()
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for file in ("cat/a.jpg", "dog/b.jpg", "#recycle/a.jpg", "dog/@eaDir/b.jpg", "c.ppm"):
+            archive.write(source / file, file)
+    fresh = make(like=project)
+    import_labels(fresh.store, "folders", tmp_path / "in.zip")
+    assert (
+        fresh.standing() == project.standing() == {"a.jpg": ("labelled", "cat"), "b.jpg": ("labelled", "dog")}
+    )
+    assert caplog.messages == [said[0], said[2]]
 
 
 def test_images_are_known_by_content_under_any_name(make: Make, tmp_path: Path) -> None:

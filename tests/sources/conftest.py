@@ -61,6 +61,8 @@ class Web:
         """What happens to the next requests for images: nothing, `drop`, `cut` or a status."""
         self.lost_pages: set[str] = set()
         """Pages of links for which the connection is dropped."""
+        self.forbidden_pages: set[str] = set()
+        """Pages of links that nobody may see."""
         handler = functools.partial(_Handler, self, directory=str(folder))
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
@@ -84,6 +86,8 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             if self.path.strip("/") in self.web.lost_pages:
                 self.close_connection = True
                 return None
+            if self.path.strip("/") in self.web.forbidden_pages:
+                return self.send_error(403)
             return super().do_GET()
         self.web.asked.append(self.path)
         fault = self.web.faults.pop(0) if self.web.faults else ""

@@ -218,3 +218,45 @@ def test_any_file_system_of_fsspec_will_do(far: Remote) -> None:
     source = Bucket("memory://shelf", far)
     assert source.names() == ("blue/b.png", "red/a.png")
     assert source.read("red/a.png") == b"one"
+
+
+def test_far_away_the_same_is_left_out_as_here(far: Remote, caplog: pytest.LogCaptureFixture) -> None:
+    memory = fsspec.filesystem("memory")
+    names = [
+        "train/cat/a.png",
+        "test/dog/b.png",
+        "#recycle/c.png",
+        "test/.cache/x/d.png",
+        "test/.cache/e.png",
+    ]
+    memory.pipe({f"/left-out/{name}": b"one" for name in (*names, "f.ppm", "test/g.JP2", "h.txt", "._a.png")})
+    source = Bucket("memory://left-out", far)
+    assert source.names() == ("test/dog/b.png", "train/cat/a.png")
+    assert source.left_out == tuple(caplog.messages)
+    assert caplog.messages == [
+        "left out 1 .ppm, 1 .jp2: not supported",
+        "left out 1 hidden folder: test/.cache",
+        "left out 1 hidden image: ._a.png",
+        "left out 1 system folder: #recycle",
+    ]
+    assert list(source.class_names()) == ["cat", "dog"]
+    assert list(source.with_splits(False).class_names()) == ["test", "train"]
+
+
+def test_a_page_that_may_not_be_seen_is_left_out_and_named(
+    web, far: Remote, caplog: pytest.LogCaptureFixture
+) -> None:
+    (web.folder / "#recycle").mkdir()
+    (web.folder / "#recycle" / "old.png").write_bytes((web.folder / "red" / "000.png").read_bytes())
+    (web.folder / "red" / "more.ppm").touch()
+    web.forbidden_pages = {"green"}
+    source = Bucket(web.url, far)
+    assert {name.partition("/")[0] for name in source.names()} == {"blue", "red"}
+    assert caplog.messages == [
+        "left out 1 .ppm: not supported",
+        "left out 1 folder that cannot be read: green (HTTP status 403)",
+        "left out 1 system folder: #recycle",
+    ]
+    web.forbidden_pages = {""}
+    with pytest.raises(NoImages, match="may not be read"):
+        source.names()

@@ -94,6 +94,12 @@ log_option = click.option(
 head_option = click.option(
     "--head", is_flag=True, help="Of a project: the newest head, even where a fine-tuned network was kept."
 )
+splits_option = click.option(
+    "--splits/--no-splits",
+    default=None,
+    help="Whether folders that are all called train, test and the like are no classes, but parts of the data set; "
+    "default: yes, or as the project was told.",
+)
 
 
 def log_setting(given: tuple[str, ...]) -> str | None:

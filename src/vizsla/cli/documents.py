@@ -69,6 +69,7 @@ def status(project: Project) -> dict[str, Any]:
         "random_checks": now.checks,
         "advice": asdict(now.advice) if now.advice else None,
         "stopping_rules": [asdict(reason) for reason in now.reasons],
+        "left_out": project.left_out,
     }
 
 

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vizsla.cli import completing, documents
-from vizsla.cli.base import backbone, bars, cli, complain, log_option, names, pool_size, precision
+from vizsla.cli.base import (
+    backbone,
+    bars,
+    cli,
+    complain,
+    log_option,
+    names,
+    pool_size,
+    precision,
+    splits_option,
+)
 from vizsla.cli.documents import json_option
 from vizsla.cli.engines import TABLES, engine_options, is_sharded
 from vizsla.cli.places import SOURCES, place, settled
@@ -60,6 +70,7 @@ if TYPE_CHECKING:
     metavar="IMAGES",
     help="Test images; default: 30% held out for each seed.",
 )
+@splits_option
 @backbone
 @click.option(
     "--image-size", type=int, metavar="PX", help="Side of the network's input; default: the backbone's own."
@@ -138,7 +149,7 @@ def compare(images: Place, **options: Any) -> None:
             "the accuracies shown are a little too good.",
             0,
         )
-    _compare(settled(images), **options)
+    _compare(settled(images), **options | {"splits": options["splits"] is not False})
 
 
 @cli.command()
@@ -253,6 +264,7 @@ def select(as_json: bool, engine: str, address: str | None, shortlist: int, **op
     metavar="N",
     help="Images of a shard, where --out is a folder.",
 )
+@splits_option
 @engine_options
 @json_option
 def embed(
@@ -262,6 +274,7 @@ def embed(
     precision: str,
     out: Place | None,
     shard: int,
+    splits: bool | None,
     engine: str,
     address: str | None,
     as_json: bool,
@@ -301,7 +314,7 @@ def embed(
     if out is not None and PurePath(out).suffix not in TABLES:
         raise BadOption(f"--out {out} must end in .npy, .npz or .parquet, or be a folder, without an ending.")
     network = load_backbone(backbone, image_size=image_size, precision=precision)
-    dataset = IndexedDataset(settled(images), check=False)
+    dataset = IndexedDataset(settled(images), check=False, splits=splits is not False)
     began = time.monotonic()
     with bars() as (embedding, _):
         found = embed_all(dataset, network, progress=embedding)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vizsla.cli import completing, documents
-from vizsla.cli.base import cli, head_option, steps
+from vizsla.cli.base import cli, head_option, splits_option, steps
 from vizsla.cli.documents import json_option
 from vizsla.cli.places import place, settled
 from vizsla.cli.projects import project_option, the_project
@@ -50,8 +50,11 @@ def _about(kind: Format) -> str:
 @click.option(
     "--images", type=place, metavar="IMAGES", help="The images, for a project that does not exist yet."
 )
+@splits_option
 @json_option
-def import_(format: str, path: Path, project: str | None, images: Place | None, as_json: bool) -> None:
+def import_(
+    format: str, path: Path, project: str | None, images: Place | None, splits: bool | None, as_json: bool
+) -> None:
     """Take in labels, and say what was taken, what was passed over, and why.
 
     All of a file is taken in or, after an error, nothing. The same file again adds nothing.
@@ -71,6 +74,7 @@ def import_(format: str, path: Path, project: str | None, images: Place | None, 
             path,
             reading=partial(step, "reading rows", total=None),
             progress=partial(step, "writing labels"),
+            splits=opened.settings.splits if splits is None else splits,
         )
     if as_json:
         documents.show(documents.imported(report))

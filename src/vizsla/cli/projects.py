@@ -11,7 +11,7 @@ import click
 
 from vizsla import logs
 from vizsla.cli import completing, documents
-from vizsla.cli.base import cli, log_option, log_setting, names
+from vizsla.cli.base import cli, log_option, log_setting, names, splits_option
 from vizsla.cli.documents import json_option
 from vizsla.cli.engines import engine_options
 from vizsla.cli.places import SOURCES, place, settled
@@ -70,6 +70,7 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
                 type=click.Choice(["none", "folders"]),
                 help="folders: class folders are labels already; none: every image counts as unlabelled.",
             ),
+            splits_option,
             click.option(
                 "--strategy",
                 metavar="NAME",
@@ -221,7 +222,17 @@ def serve(images: Place | None, label_studio: bool, **options: Any) -> None:
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
-    kept = ("labels", "strategy", "backbone", "precision", "audit", "target", "budget", "guidelines")
+    kept = (
+        "labels",
+        "splits",
+        "strategy",
+        "backbone",
+        "precision",
+        "audit",
+        "target",
+        "budget",
+        "guidelines",
+    )
     given = {name: options[name] for name in kept}
     text = given["guidelines"]
     if text and os.path.isfile(text):  # noqa: PTH113 — Path.is_file raises where the text is too long for a name

@@ -23,6 +23,8 @@ def print_status(project: Project) -> None:
         padding=(0, 2, 0, 0),
     )
     table.add_row("images", f"{counts.total:,}")
+    for line in project.left_out:
+        table.add_row("", Text(line))
     table.add_row("labelled", f"{counts.labelled:,}")
     if counts.skipped or counts.flagged:
         table.add_row("skipped, flagged", f"{counts.skipped:,}, {counts.flagged:,}")

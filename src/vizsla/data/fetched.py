@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from PIL import Image
 
 from vizsla.caching import write_atomically
 from vizsla.data.sources import Folder, Source, Stamp
+from vizsla.data.splits import Layout
 from vizsla.errors import NoImages
 
 PREFIX = ".fetched/"
@@ -82,6 +84,18 @@ class WithFetched(Source):
     def key(self, name: str) -> bytes:
         source, own = self._of(name)
         return source.key(own)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        return self.base.left_out
+
+    def layout(self) -> Layout:
+        return self.base.layout()
+
+    def with_splits(self, splits: bool) -> Self:
+        twin = super().with_splits(splits)
+        twin.base = self.base.with_splits(splits)
+        return twin
 
     def class_of(self, name: str) -> str | None:
         return None if name.startswith(PREFIX) else self.base.class_of(name)

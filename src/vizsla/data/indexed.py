@@ -17,7 +17,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from vizsla.data.borrowed import settled
-from vizsla.data.folders import number_classes
+from vizsla.data.folders import matched, number_classes
 from vizsla.data.sources import Source, source_of
 from vizsla.errors import NoImages, NoLabel, OneClass
 from vizsla.types import Progress
@@ -40,6 +40,8 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
              source: see `vizsla.data.sources.source_of`.
              transform: called with the RGB image; what it returns is handed out.
              test: read all labels from the class folders.
+             splits: folders that are all called train, test and the like are no classes; these lie in the folders
+             below them. False: they are classes like any others.
              classes: names by label: those of the training folder for a test folder, or the names to
              label with. Default: read from the class folders, `()` where there are none.
              check: decode every file once, now, and leave out the unreadable ones.
@@ -54,6 +56,8 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
     """Relative path → reason, for the files that cannot be decoded."""
     source: Source
     """Reads the images."""
+    splits: tuple[str, ...]
+    """The folders above the classes that are parts of the data set, such as `train` and `test`; mostly none."""
     image_filenames: list[str]
     """Full path or URL of each image."""
     labels: Int64[np.ndarray, " n"]
@@ -74,14 +78,20 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         classes: Sequence[str] | None = None,
         check: bool = True,
         progress: Progress | None = None,
+        splits: bool = True,
     ) -> None:
         self.source = source_of(dir_path if isinstance(dir_path, Source) else settled(dir_path, progress))
+        if not splits:
+            self.source = self.source.with_splits(False)
         self.dir_path = self.source.address if isinstance(dir_path, Source) else str(dir_path)
         self.transform = transform
         names = self.source.names()
+        self.splits = self.source.layout().splits
         said = {said for name in names if (said := self.source.class_of(name)) is not None}
         found = number_classes(said, classes)
         self.classes = found.names if found else ()
+        if self.splits:
+            logger.warning("%s", self.source.layout().sentence(sorted(said)))
         self._label_of_folder = dict(found.labels) if found else {}
         self._class_folders = len(said)
         self.unreadable = _find_unreadable(self.source, names, progress) if check else {}
@@ -250,15 +260,18 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         return part
 
     def with_classes(self, names: Sequence[str]) -> IndexedDataset:
-        """A copy in which only these of the classes are known, numbered in this order, with nothing labelled."""
+        """A copy in which only these of the classes are known, numbered in this order, with nothing labelled.
+
+        A class is known by its name, else by that of its folder, with a number or without.
+        """
         twin = self.fresh()
         twin.classes = tuple(names)
         number = {name: label for label, name in enumerate(names)}
-        twin._label_of_folder = {
-            folder: number[self.classes[label]]
-            for folder, label in self._label_of_folder.items()
-            if self.classes[label] in number
-        }
+        named = {folder: self.classes[label] for folder, label in self._label_of_folder.items()}
+        others = {folder for folder, name in named.items() if name not in number}
+        left = set(number) - set(named.values())
+        called = {folder: name for folder, name in named.items() if name in number} | matched(others, left)
+        twin._label_of_folder = {folder: number[name] for folder, name in called.items()}
         return twin
 
     # --- checks of arguments

@@ -14,15 +14,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from vizsla.data.folders import is_hidden
 from vizsla.data.images import IMAGE_SUFFIXES
 from vizsla.data.kept import Kept
-from vizsla.data.sources import Source, Stamp
+from vizsla.data.leftout import LeftOut, hides_one_thing, is_hidden, is_set_apart, suffix_of
+from vizsla.data.sources import Source, Stamp, tops
+from vizsla.data.splits import Layout, layout_of
 from vizsla.errors import BadOption, NoImages, Unreachable, UserError
 
 AT_ONCE = 32
 """Images on their way at once: enough to hide a server 100 ms away behind the backbone's work."""
 
+_UNASKED: Stamp = (-1, 0, 0)  # of a file that nobody wants to know more of
 _TRIES = 5
 _FIRST_WAIT = 0.5  # seconds, doubled with each try
 _GONE = (404, 410)
@@ -97,24 +99,30 @@ class Remote:
         """Asks the server. Raises OSError where there is no such file; Unreachable."""
         return _stamp(patiently(url, lambda: self.filesystem(url).info(url)))
 
-    def listing(self, url: str) -> Iterator[tuple[str, Stamp]]:
-        """Every file below the URL, as its path from there. Raises OSError; Unreachable."""
+    def listing(self, url: str, left_out: LeftOut | None = None) -> Iterator[tuple[str, Stamp]]:
+        """Every file below the URL, as its path from there. Raises OSError; Unreachable.
+
+        `left_out` counts folders that are not looked into, and those that may not be.
+        """
         fs = self.filesystem(url)
         fs.invalidate_cache()
-        found = patiently(url, lambda: _find(fs, url))
+        found = _find(fs, url, LeftOut() if left_out is None else left_out)
         fs.invalidate_cache()
-        base = fs._strip_protocol(url).rstrip("/") + "/"
+        base = _base(fs, url)
         inside = ((path.removeprefix(base), about) for path, about in found.items() if path.startswith(base))
         if any(about.get("size") is None for about in found.values()):  # a page of links names no sizes
-            yield from self._asked(base, [path for path, _ in inside if _is_image(path)])
+            yield from self._asked(url, base, [path for path, _ in inside])
             return
         stamps = [(path, _stamp(about)) for path, about in inside]
         del found, inside  # the better part of a kilobyte for each
         yield from stamps
 
-    def _asked(self, base: str, paths: Sequence[str]) -> Iterator[tuple[str, Stamp]]:
+    def _asked(self, url: str, base: str, paths: Sequence[str]) -> Iterator[tuple[str, Stamp]]:
+        """Only for images is it worth it."""
+        wanted = [path for path in paths if _is_image(path) and not is_hidden(_plain(url, path))]
+        yield from ((path, _UNASKED) for path in sorted(set(paths) - set(wanted)))
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            yield from threads.map(lambda path: (path, self.stamp(base + path)), paths)
+            yield from threads.map(lambda path: (path, self.stamp(base + path)), wanted)
 
     def signed(self, url: str, seconds: int) -> str:
         """A URL by which anyone may read the file for a while. Raises BadOption where there are none."""
@@ -136,7 +144,7 @@ class Bucket(Source):
         self.url = url.rstrip("/")
         self.remote = remote or Remote()
         self._stamps: dict[str, Stamp] = {}
-        self._quoted = url.startswith(("http://", "https://"))
+        self._quoted = _is_quoted(url)
 
     @property
     def address(self) -> str:
@@ -160,17 +168,30 @@ class Bucket(Source):
 
     def files(self) -> Iterator[tuple[str, Stamp]]:
         found: dict[str, Stamp] = {}
+        left_out = LeftOut()
         try:
-            for path, stamp in self.remote.listing(self.url):
-                name = unquote(path) if self._quoted else path
-                if _is_image(name) and not is_hidden(name):
+            for path, stamp in self.remote.listing(self.url, left_out):
+                name = _plain(self.url, path)
+                if is_hidden(name):
+                    left_out.hidden_path(name)
+                elif _is_image(name):
                     self._stamps[name] = found[name] = stamp
                     yield name, stamp
+                else:
+                    left_out.other_file(name, suffix_of(name))
         except OSError as error:
             raise NoImages(not_there(self.url, error)) from None
         if not found:
-            raise NoImages(f"no image below {self.url}. Vizsla reads {' '.join(sorted(IMAGE_SUFFIXES))}.")
+            suffixes = " ".join(sorted(IMAGE_SUFFIXES))
+            raise NoImages(f"no image below {self.url}{left_out.aside()}. Vizsla reads {suffixes}.")
         self._stamps = found
+        self._layout, self._left_out = layout_of(tops(found)), left_out.say()
+
+    def layout(self) -> Layout:
+        """By what was found so far: to list a large bucket takes minutes."""
+        if self.splits and self._layout is None:
+            return layout_of(tops(self._stamps))
+        return super().layout()
 
     def expect(self, stamps: Mapping[str, Stamp]) -> None:
         self._stamps |= stamps
@@ -187,8 +208,9 @@ class Bucket(Source):
         return self.remote.read(self.where(name), self.stamp(name))
 
     def class_names(self) -> Sequence[str]:
-        """Those found so far: to list a large bucket takes minutes."""
-        return sorted({found for name in self._stamps if (found := self.class_of(name)) is not None})
+        """Those found so far."""
+        layout = self.layout()
+        return sorted({found for name in self._stamps if (found := layout.class_folder(name)) is not None})
 
     def signed(self, name: str, seconds: int) -> str:
         return self.remote.signed(self.where(name), seconds)
@@ -230,20 +252,57 @@ def _told(url: str, error: Exception) -> Exception:
     return PermissionError(errno.EACCES, _said(error))
 
 
-def _find(fs: Any, url: str) -> Mapping[str, Mapping[str, Any]]:
-    """Everything below the URL, or the error that kept a part of it from being seen."""
+def _find(fs: Any, url: str, left_out: LeftOut) -> Mapping[str, Mapping[str, Any]]:
+    """Every file below the URL by its whole path; what cannot be seen is an error, or counted as left out."""
     from fsspec import AbstractFileSystem
     from fsspec.asyn import AsyncFileSystem
 
-    errors: list[Exception] = []
-    # Where fsspec walks from folder to folder it leaves out what it cannot list; lists of buckets raise by themselves.
+    # Where fsspec walks from folder to folder it leaves out in silence what it cannot list; buckets are listed whole.
     walks = type(fs).find is AbstractFileSystem.find or getattr(type(fs), "_find", 0) is AsyncFileSystem._find
-    tell = {"on_error": errors.append} if walks else {}
-    found: Mapping[str, Mapping[str, Any]] = fs.find(url, detail=True, **tell)
-    for error in errors:
-        if not isinstance(_cause(error), FileNotFoundError):  # a link that leads nowhere hides nothing
-            raise error
+    if walks:
+        return _walked(fs, url, left_out)
+    found: Mapping[str, Mapping[str, Any]] = patiently(url, lambda: fs.find(url, detail=True))
     return found
+
+
+def _walked(fs: Any, url: str, left_out: LeftOut) -> Mapping[str, Mapping[str, Any]]:
+    root, base = fs._strip_protocol(url), _base(fs, url)
+    todo, seen, found = [root], {root, base}, {}
+    while todo:
+        folder = todo.pop()
+        try:
+            listed = patiently(url, partial(fs.ls, folder, detail=True))
+        except OSError as error:
+            if folder == root or not hides_one_thing(error):
+                raise
+            left_out.closed(_plain(url, folder.removeprefix(base)), error)
+            continue
+        for about in listed:
+            path = about["name"].rstrip("/")
+            if about["type"] != "directory":
+                found[about["name"]] = about
+            elif path.startswith(base) and path not in seen:
+                seen.add(path)
+                name = _plain(url, path.removeprefix(base))
+                if is_set_apart(name.rpartition("/")[2]):
+                    left_out.set_apart(name)
+                else:
+                    todo.append(path)
+    return dict(sorted(found.items()))
+
+
+def _base(fs: Any, url: str) -> str:
+    """What the paths of all files below the URL begin with, as the file system gives them."""
+    return str(fs._strip_protocol(url)).rstrip("/") + "/"
+
+
+def _is_quoted(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
+
+
+def _plain(url: str, path: str) -> str:
+    """The name of what lies at this path below the URL."""
+    return unquote(path) if _is_quoted(url) else path
 
 
 def downloaded(url: str, folder: Path) -> Path:
@@ -362,7 +421,7 @@ def _credentials(url: str) -> str:
 
 
 def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return suffix_of(name) in IMAGE_SUFFIXES
 
 
 def _size(about: Mapping[str, Any]) -> int:

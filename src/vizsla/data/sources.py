@@ -5,16 +5,21 @@ from __future__ import annotations
 import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from PIL import Image
 
 from vizsla.data import images
-from vizsla.data.folders import class_folder, scan, walk
+from vizsla.data.folders import scan, walk
+from vizsla.data.leftout import LeftOut, is_set_apart, suffix_of
+from vizsla.data.splits import Layout, is_split, layout_of
 from vizsla.errors import BadOption, NoImages, UnreadableImage
 
 Stamp = tuple[int, int, int]
@@ -28,6 +33,12 @@ class Source(ABC):
 
     path: Path | None = None
     """The folder or file that it is, where that lies on this machine."""
+
+    splits: bool = True
+    """Whether outermost folders that are all called like parts of a data set, `train` and `test`, are no classes."""
+
+    _layout: Layout | None = None
+    _left_out: tuple[str, ...] = ()
 
     @property
     def at_once(self) -> int:
@@ -56,6 +67,11 @@ class Source(ABC):
         """The names of all of them, sorted."""
         return tuple(sorted(name for name, _ in self.files()))
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the last look at all of it passed over, a line for each kind; they are logged, too."""
+        return self._left_out
+
     @abstractmethod
     def expect(self, stamps: Mapping[str, Stamp]) -> None:
         """Take these stamps as known, where finding them out would cost a question over the network."""
@@ -79,9 +95,23 @@ class Source(ABC):
         """Names the image on this machine, whichever source it is met through."""
         return os.fsencode(self.where(name))
 
+    def layout(self) -> Layout:
+        """What its folders mean: splits are known by all of the outermost folders."""
+        if not self.splits:
+            return Layout()
+        if self._layout is None:
+            self._layout = layout_of(tops(self.names()))
+        return self._layout
+
+    def with_splits(self, splits: bool) -> Self:
+        """The same, with this for `splits`."""
+        twin = copy(self)
+        twin.splits = splits
+        return twin
+
     def class_of(self, name: str) -> str | None:
         """The class that the source itself says the image is of."""
-        return class_folder(name)
+        return self.layout().class_folder(name)
 
     def class_names(self) -> Sequence[str]:
         """The classes it speaks of, sorted; without looking at every image, where that can be."""
@@ -137,18 +167,30 @@ class Folder(Source):
         return self.root.resolve().name
 
     def visit(self) -> None:
-        if not self.root.is_dir():
+        if not _is_folder(self.root):
             next(walk(self.root), None)  # says what is wrong
 
     def files(self) -> Iterator[tuple[str, Stamp]]:
-        for name in walk(self.root):
+        left_out, above = LeftOut(), set[str]()
+        for name in walk(self.root, left_out):
+            above |= tops([name])
             try:
                 yield name, self.stamp(name)
             except OSError:
                 continue  # gone between two looks
+        self._layout, self._left_out = layout_of(above), left_out.say()
 
     def names(self) -> tuple[str, ...]:
-        return scan(self.root)
+        left_out = LeftOut()
+        names = scan(self.root, left_out)
+        self._layout, self._left_out = layout_of(tops(names)), left_out.say()
+        return names
+
+    def layout(self) -> Layout:
+        if self.splits and self._layout is None:  # to look at every image would take long
+            plain = any(_holds_images(self.root / name) for name in _folders(self.root) if not is_split(name))
+            self._layout = Layout() if plain else layout_of(_folders_with_images(self.root))
+        return super().layout()
 
     def expect(self, stamps: Mapping[str, Stamp]) -> None:
         """Nothing: the disk is asked each time."""
@@ -167,17 +209,60 @@ class Folder(Source):
         return os.fsencode(f"{self._absolute}{name}")  # a Path for each would take longer than all the rest
 
     def class_names(self) -> Sequence[str]:
-        entries = (entry for entry in os.scandir(self.root) if entry.is_dir() and entry.name[0] != ".")
-        return sorted(entry.name for entry in entries if _holds_images(self.root / entry.name))
+        above = self.layout().splits
+        roots = [self.root / split for split in above] if above else [self.root]
+        return sorted({folder for root in roots for folder in _folders_with_images(root)})
 
     def _file(self, name: str) -> images.Source:
         return Path(self.root, name)
 
 
+def tops(names: Iterable[str]) -> set[str]:
+    """The outermost folders of these images.
+
+    >>> tops(["train/cat/1.jpg", "train/2.jpg", "3.jpg"])
+    {'train'}
+    """
+    return {name.partition("/")[0] for name in names if "/" in name}
+
+
+def _folders_with_images(root: Path) -> Iterator[str]:
+    return (name for name in _folders(root) if _holds_images(root / name))
+
+
+def _folders(root: Path) -> list[str]:
+    return [entry.name for entry in _entries(root) if _is_folder(entry) and not is_set_apart(entry.name)]
+
+
 def _holds_images(folder: Path) -> bool:
+    """Quick where one lies in the folder itself: nothing is sorted, and nothing below it looked at."""
+    if any(map(_is_image, _entries(folder))):
+        return True
     try:
         return next(walk(folder), None) is not None
     except NoImages:
+        return False
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What lies in it; nothing where it cannot be read, which a scan says."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        yield from entries
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    if entry.name.startswith(".") or suffix_of(entry.name) not in images.IMAGE_SUFFIXES:
+        return False
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_folder(path: Path | os.DirEntry[str]) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a link that leads to itself, or what lies in a folder that may not be read
         return False
 
 

@@ -14,9 +14,6 @@ from vizsla.registry import Registry
 if TYPE_CHECKING:
     from vizsla.interop.outgoing import Outgoing
 
-SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
-"""Folders that say which part of a data set their images belong to."""
-
 
 @dataclass(frozen=True)
 class Row:

@@ -87,7 +87,7 @@ def read(path: Path) -> Iterator[Row | Unreadable]:
         synsets = next((file for file in files if file.parts[-1] == SYNSETS), None)
         if synsets is None:
             images = folders.unwrapped([file for file in files if file.is_image])
-            found = folders.rows(images, path, numbered=False, folder="/".join)
+            found = folders.rows(images, path, folders.deeper(images), numbered=False, folder="/".join)
             yield from map(_without_class, found)
             return
         beside = synsets.parts[:-1]

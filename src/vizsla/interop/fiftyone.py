@@ -131,7 +131,8 @@ def read(path: Path) -> Iterator[Row | Unreadable]:
             (file for file in files if file.parts[-1] == LABELS), None
         )
         if labels is None:
-            yield from folders.rows(folders.unwrapped(images), path, numbered=False)
+            images = folders.unwrapped(images)
+            yield from folders.rows(images, path, folders.deeper(images), numbered=False)
             return
         data = (*labels.parts[:-1], _DATA)
         held = {

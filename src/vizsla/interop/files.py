@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,7 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, Self
 
+from vizsla.data.folders import files_below
 from vizsla.data.images import IMAGE_SUFFIXES
+from vizsla.data.leftout import LeftOut, is_hidden
 from vizsla.errors import BadOption
 from vizsla.interop.base import Unreadable
 
@@ -119,19 +120,12 @@ def _by_name(file: File) -> tuple[str, ...]:
 
 
 def _on_disk(root: Path) -> Iterator[File]:
-    above: set[tuple[int, int]] = set()
-    for folder, inner, names in os.walk(root, followlinks=True):
-        about = Path(folder).stat()
-        here = (about.st_dev, about.st_ino)
-        if here in above:  # a link to a folder that was seen
-            inner.clear()
-            continue
-        above.add(here)
-        inner[:] = [name for name in inner if not _is_hidden(name)]
-        parts = Path(folder).relative_to(root).parts
-        for name in names:
-            if not _is_hidden(name):
-                yield _at(Path(folder, name), (*parts, name))
+    left_out = LeftOut()
+    for name in files_below(root, left_out):
+        file = _at(root / name, tuple(name.split("/")))
+        left_out.other_file(name, file.suffix)
+        yield file
+    left_out.say()
 
 
 def _at(path: Path, parts: tuple[str, ...]) -> File:
@@ -143,11 +137,16 @@ def _at(path: Path, parts: tuple[str, ...]) -> File:
 
 
 def _zipped(archive: zipfile.ZipFile) -> Iterator[File]:
+    left_out = LeftOut()
     for member in archive.infolist():
         parts = tuple(part for part in member.filename.replace("\\", "/").split("/") if part)
-        if parts and not member.is_dir() and not any(map(_is_hidden, parts)):
-            yield File(parts, member.file_size, partial(archive.open, member))
-
-
-def _is_hidden(name: str) -> bool:
-    return (name.startswith(".") and name != "..") or name in {"__MACOSX", "@eaDir"}
+        if not parts or member.is_dir():
+            continue
+        file = File(parts, member.file_size, partial(archive.open, member))
+        inside = "/".join(part for part in parts if part != "..")  # what leads outside is refused by name
+        if is_hidden(inside):
+            left_out.hidden_path(inside)
+        else:
+            left_out.other_file(inside, file.suffix)
+            yield file
+    left_out.say()

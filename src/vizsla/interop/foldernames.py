@@ -3,8 +3,8 @@
 What cannot stand in a file name is written as its bytes, `%` and two hex digits each: control characters,
 `/ \\ : * ? " < > |`, a leading dot, a trailing dot or blank, the first letter of the names that Windows keeps
 for itself (`con`, `nul`, …), odd bytes, and a `%` before two hex digits. Of class folders also the first letter
-of those that would mean something else: `_unlabeled`, or numbers where all folders have one. All other names
-stay as they are.
+of those that would mean something else: `_unlabeled`, `train` and `test`, or `0_collie` and `1_chow`, where these
+are all. Other names stay as they are.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
-from vizsla.data.folders import folder_classes
-from vizsla.errors import NoLabel
+from vizsla.data.folders import classes_in
+from vizsla.data.splits import layout_of
 
 UNLABELLED = "_unlabeled"
 """Where the images without a label go."""
@@ -49,8 +49,8 @@ def unescape(name: str) -> str:
 def folders(classes: Iterable[str], *, numbered: bool = True) -> dict[str, str]:
     """Class → its folder; no two are the same where capitals do not count. `numbered`: as `classes_of` will be told.
 
-    >>> folders(["cat", "Cat", "_unlabeled"]), folders(["1 eye", "2 eyes"])
-    ({'cat': 'cat', 'Cat': '%43at', '_unlabeled': '%5Funlabeled'}, {'1 eye': '%31 eye', '2 eyes': '%32 eyes'})
+    >>> folders(["cat", "Cat", "_unlabeled"]), folders(["0_eyes", "1_eye"])
+    ({'cat': 'cat', 'Cat': '%43at', '_unlabeled': '%5Funlabeled'}, {'0_eyes': '%30_eyes', '1_eye': '%31_eye'})
     """
     found: dict[str, str] = {}
     taken = set(NO_CLASS)
@@ -58,24 +58,19 @@ def folders(classes: Iterable[str], *, numbered: bool = True) -> dict[str, str]:
         folder = escape(name)
         found[name] = _shielded(name) if folder.casefold() in taken else folder
         taken.add(folder.casefold())
-    if classes_of(found.values(), numbered=numbered) != {folder: name for name, folder in found.items()}:
+    mistaken = classes_of(found.values(), numbered=numbered) != {
+        folder: name for name, folder in found.items()
+    }
+    if mistaken or (numbered and layout_of(found.values()).splits):
         return {name: _shielded(name) for name in found}
     return found
 
 
-def classes_of(folders: Iterable[str], *, numbered: bool = True) -> dict[str, str]:
-    """Folder → its class: where `numbered`, without the number that all of them start with, as in `0_collie`."""
+def classes_of(folders: Iterable[str], *, numbered: bool = True, known: Iterable[str] = ()) -> dict[str, str]:
+    """Folder → its class: where `numbered`, as `vizsla.data.folders.classes_in` a project of the `known` classes."""
     names = sorted(set(folders))
-    bare = _without_numbers(names) if numbered else {}
+    bare = classes_in(names, known) if numbered else {}
     return {name: _class_of(name, bare.get(name, name)) for name in names}
-
-
-def _without_numbers(names: list[str]) -> dict[str, str]:
-    try:
-        found = folder_classes(f"{name}/" for name in names)
-    except NoLabel:  # two of one number: they are no positions
-        return {}
-    return {name: found.names[found.labels[name]] for name in names} if found else {}
 
 
 def _class_of(folder: str, bare: str) -> str:

@@ -5,21 +5,26 @@ else its whole path makes the name, `holiday%2F1.jpg` (`%2F1.jpg` where it lies 
 systems do not take are escaped (`foldernames`). `MISSING.txt` names the images that are no longer on disk, or
 replaced by others. Skipped and flagged images count as unlabelled here, and who answered when is not told.
 
-In it is such a folder or zip, also with folders for splits above the classes and with numbers before their names.
+In it is such a folder or zip, also with folders for splits above the classes (`vizsla.data.splits`), and with numbers
+before their names, as in `0_collie`, `1_great_dane` (`vizsla.data.folders`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from vizsla.data.splits import Layout, layout_of
 from vizsla.errors import BadOption
-from vizsla.interop.base import SPLITS, Row, Unreadable, files_in_folders, formats, importers
+from vizsla.interop.base import Row, Unreadable, files_in_folders, formats, importers
 from vizsla.interop.files import File, opened
 from vizsla.interop.foldernames import NO_CLASS, UNLABELLED, classes_of, escape, folders, unescape
 from vizsla.interop.outgoing import Outgoing, pages
 from vizsla.interop.trees import Shared, bare_name, flat_name, kept, missing_list
 from vizsla.interop.zips import Member
+
+log = logging.getLogger("vizsla")
 
 
 def members(outgoing: Outgoing) -> Iterator[Member]:
@@ -61,19 +66,38 @@ formats.register("folders")(files_in_folders("folders", "the images in a folder 
 
 
 @importers.register("folders")
-def read(path: Path) -> Iterator[Row | Unreadable]:
+def read(path: Path, *, splits: bool = True, known: Iterable[str] = ()) -> Iterator[Row | Unreadable]:
     """a folder or zip of images in a folder per class"""
     with opened(path) as (files, refused):
         yield from refused
-        yield from rows(unwrapped([file for file in files if file.is_image]), path)
+        images = unwrapped([file for file in files if file.is_image])
+        layout = _layout(images) if splits else Layout()
+        if layout.splits and all(len(file.parts) < 3 for file in images):
+            raise BadOption(
+                f"the folders of {path} are splits ({', '.join(layout.splits)}), and no class folders lie in them. "
+                "Give a folder like train/cat/a.jpg; or, if they are classes, use --no-splits."
+            )
+        found = list(rows(images, path, layout, known=known))
+        if layout.splits:
+            log.warning("%s", layout.sentence(sorted({row.label for row in found if row.label})))
+        yield from found
+
+
+def _layout(files: list[File]) -> Layout:
+    return layout_of({file.parts[0] for file in files if len(file.parts) > 1} - NO_CLASS)
 
 
 def unwrapped(files: list[File]) -> list[File]:
     """Without the one folder that all the others lie in."""
     tops = {file.parts[0] for file in files}
-    if len(tops) == 1 and not tops & SPLITS and all(len(file.parts) > 2 for file in files):
+    if len(tops) == 1 and not layout_of(tops).splits and all(len(file.parts) > 2 for file in files):
         return [file.below(1) for file in files]
     return files
+
+
+def deeper(files: list[File]) -> Layout:
+    """Splits above the classes, where no image lies in a split itself."""
+    return _layout(files) if all(len(file.parts) != 2 for file in files) else Layout()
 
 
 def first(folders: tuple[str, ...]) -> str:
@@ -82,25 +106,32 @@ def first(folders: tuple[str, ...]) -> str:
 
 
 def rows(
-    files: list[File], path: Path, *, numbered: bool = True, folder: Callable[[tuple[str, ...]], str] = first
+    files: list[File],
+    path: Path,
+    layout: Layout,
+    *,
+    numbered: bool = True,
+    known: Iterable[str] = (),
+    folder: Callable[[tuple[str, ...]], str] = first,
 ) -> Iterator[Row]:
-    """The images with the classes that their folders say; above these may be folders for splits.
+    """The images with the classes that their folders say.
 
-    Args:    numbered: as `foldernames.classes_of`. folder: which of an image's folders is its class.
+    Args:    layout: what the outermost folders are. numbered, known: as `foldernames.classes_of`.
+             folder: which of an image's folders is its class.
     """
-    inside = [file.parts for file in files if len(file.parts) > 1]
-    if not inside:
+    if not any(len(file.parts) > 1 for file in files):
         raise BadOption(
             f"{path} has no class folders with images in them. Give a folder like cat/a.jpg, dog/b.jpg."
         )
-    depth = int(all(parts[0].lower() in SPLITS and len(parts) > 2 for parts in inside))
-    class_of = classes_of({folder(parts[depth:-1]) for parts in inside} - NO_CLASS, numbered=numbered)
+    depth = 1 if layout.splits else 0
+    inside = {file.parts[depth:-1] for file in files} - {()}
+    class_of = classes_of({folder(parts) for parts in inside} - NO_CLASS, numbered=numbered, known=known)
     for file in files:
         within = file.parts[depth:-1]
         yield Row(
             file_name=file.name,
             label=class_of.get(folder(within)) if within else None,
-            split=file.parts[0] if depth and within else None,
+            split=file.parts[0] if file.parts[0] in layout.splits else None,
             other_names=("/".join(unescape(part) for part in file.parts[depth + 1 :]),) if within else (),
             size=file.size,
             digest=file.digest,

@@ -24,9 +24,10 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 from urllib.parse import unquote
 
+from vizsla.data.splits import SPLITS
 from vizsla.errors import BadOption
 from vizsla.interop import csv, folders, jsonl, parquet
-from vizsla.interop.base import SPLITS, Row, Unreadable, files_in_folders, formats, importers
+from vizsla.interop.base import Row, Unreadable, files_in_folders, formats, importers
 from vizsla.interop.files import OUTSIDE, File, opened
 from vizsla.interop.foldernames import escape, unescape
 from vizsla.interop.outgoing import Outgoing, Picture, pages, split_of

@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import TypeVar, get_args
 from uuid import UUID, uuid5
 
 from vizsla.errors import BadOption
-from vizsla.interop.base import Row, Unreadable, importers
+from vizsla.interop.base import Importer, Row, Unreadable, importers
 from vizsla.interop.matching import Catalogue
 from vizsla.interop.outgoing import standing
 from vizsla.store import Answer, Imported, Store
@@ -77,6 +79,7 @@ def import_labels(
     annotator: str = "import",
     progress: Progress | None = None,
     reading: Callable[[int], None] | None = None,
+    splits: bool = True,
 ) -> Report:
     """Take in the labels of a file or folder; of one image the latest stands, before all that stood so far.
 
@@ -85,9 +88,10 @@ def import_labels(
     Args:    annotator: who gave the answers that name nobody.
              progress: called with (done, total) while they are written; all of it is one transaction.
              reading: called with the number of rows so far, while they are read.
+             splits: of class folders: those called train, test and the like are no classes, where all are called so.
     Raises:  UserError where the file is not of that format; then, and after any failure, nothing has changed.
     """
-    read = importers[format]
+    read = _reader(store, format, splits=splits)
     if not annotator.strip() or "\0" in annotator:
         raise BadOption(f"{annotator!r} is no name for an annotator. Give it at least one visible letter.")
     gathered = _Gathered(Catalogue(store), annotator)
@@ -103,6 +107,15 @@ def import_labels(
         if not set(done.classes).isdisjoint(names)
     ]
     return Report(done.new, skipped, done.classes, gathered.reasons, tuple(alike + gathered.notes()))
+
+
+def _reader(store: Store, format: str, *, splits: bool) -> Importer:
+    """The importer, told what it wants to know."""
+    read = importers[format]
+    told = {"splits": splits, "known": {change.name for change in store.class_history()}}
+    return partial(
+        read, **{name: value for name, value in told.items() if name in signature(read).parameters}
+    )
 
 
 def _counted(rows: Iterable[T], reading: Callable[[int], None] | None) -> Iterator[T]:

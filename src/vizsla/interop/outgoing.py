@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from vizsla.data.sources import Source
-from vizsla.interop.base import SPLITS, Row
+from vizsla.data.splits import SPLITS
+from vizsla.interop.base import Row
 from vizsla.store import Image, Label, Store
 from vizsla.types import Progress
 
