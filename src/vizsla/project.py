@@ -83,6 +83,7 @@ class Project:
         """Args: home: where the project keeps files of its own."""
         self.store = store
         self.source = WithFetched(source, home / "fetched").with_splits(self.settings.splits)
+        self._said = ""
         self.address = address
         """Folder or database URL, by which another process opens the same project."""
 
@@ -192,9 +193,12 @@ class Project:
         return found.names if found else ()
 
     def _tell_of_splits(self, folders: Iterable[str]) -> None:
+        """Say it once, not with every scan."""
         layout = self.source.layout()
-        if layout.splits:
-            log.warning("%s", layout.sentence(sorted(folders)))
+        said = layout.sentence(sorted(folders)) if layout.splits else ""
+        if said and said != self._said:
+            log.warning("%s", said)
+        self._said = said
 
     def ask_for_training(self) -> str:
         """Have the trainer train now, if there is anything new; returns what `ANSWERED` will be once it has."""
