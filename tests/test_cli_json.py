@@ -34,7 +34,7 @@ KEYS = {
     "train": "version labels accuracy fine_tuning",
     "status": (
         "project folder images unlabelled labelled skipped flagged classes model labels_to_next_model "
-        "accuracy random_checks advice stopping_rules"
+        "accuracy random_checks advice stopping_rules left_out"
     ),
     "query -n 3": "images",
     "predict {project} {photos}": "predictions out images not_sure unreadable",

@@ -214,13 +214,23 @@ def test_one_class_no_class_and_a_test_set_of_other_classes_are_refused(toys, tm
         vizsla.compare(toys, test=other, **SMALL)
 
 
-def test_a_folder_of_splits_is_not_taken_for_a_folder_of_classes(tmp_path):
-    toy_images(tmp_path / "data" / "train")
-    toy_images(tmp_path / "data" / "test")
+def test_a_folder_of_splits_is_a_pool_only_beside_a_test_set_or_where_they_are_said_to_be_classes(
+    toys, tmp_path
+):
+    data = tmp_path / "data"
+    toy_images(data / "train")
+    toy_images(data / "test", seed=5)
     with pytest.raises(
-        BadOption, match=r"are splits \(test, train\), not classes\. Give .*train, and .*--test"
+        BadOption,
+        match=r"are splits \(test, train\), not classes\. Give .*train, and .*--test .*test; .*--no-splits",
     ):
-        vizsla.compare(tmp_path / "data", **SMALL)
+        vizsla.compare(data, **SMALL)
+    plan = {**SMALL, "seeds": 1, "strategies": ["random"], "out": tmp_path / "out"}
+    assert vizsla.compare(data, test=toys, **plan).classes == ("blue", "green", "red")
+    with pytest.raises(BadOption, match="holds runs of another comparison"):
+        vizsla.compare(data, test=data, splits=False, **plan)
+    plain = vizsla.compare(data, splits=False, **plan | {"out": None})
+    assert plain.classes == ("test", "train")
 
 
 def test_fine_tuning_compares_too_and_learns_the_toys(toys, tmp_path):

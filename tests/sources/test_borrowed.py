@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vizsla.data import borrowed
 from vizsla.data.borrowed import settled
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadOption, NoImages, UnknownName
@@ -117,6 +118,24 @@ def saved(tmp_path: Path) -> Saved:
     both = datasets.DatasetDict({"train": part(rows), "test": part([(content(99, "PNG"), 2)])})
     both.save_to_disk(tmp_path / "saved")
     return tmp_path / "saved", rows
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "classes"),
+    [
+        (["cat", "dog", "fox"], [0, 1, 2], ("cat", "dog", "fox")),
+        (["N/A", "a", "b"], [1, 2], ("a", "b")),
+        (["cat", "dog", "fox"], [2, 0], ("cat", "fox")),
+        (["0", "one"], [0, 1], ("0", "one")),
+        (["x"] * 3, [0, 2], ("0_x", "2_x")),
+    ],
+)
+def test_numbers_that_say_no_labels_do_not_get_into_the_names(
+    names: list[str], labels: list[int], classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    items = [(content(label, "PNG"), ".png", borrowed._class_folder(label, names[label])) for label in labels]
+    folder = borrowed._write(tmp_path / "written", items, len(items), None)
+    assert IndexedDataset(folder).classes == classes
 
 
 def test_a_hugging_face_set_keeps_its_classes_and_the_files_as_they_were(saved: Saved, cache: Path) -> None:

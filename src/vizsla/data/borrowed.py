@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from vizsla.caching import cache_dir, explain_write_errors
+from vizsla.data.folders import number_classes
 from vizsla.errors import BadOption, NoImages, UnknownName
 from vizsla.types import Progress
 
@@ -173,6 +174,16 @@ def _home(kind: str, name: str, part: str) -> Path:
     return cache_dir() / "samples" / re.sub(r"[^\w.-]+", "-", f"{kind}-{name}-{part}")
 
 
+def _drop_numbers(folder: Path) -> None:
+    """Take the numbers off class folders where some are missing, as in a part of a data set: they would be names."""
+    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    classes = number_classes(found)
+    bare = {name: re.sub(r"^[0-9]+_(?=.)", "", name) for name in found}
+    if classes is not None and set(classes.names) == set(found) and len(set(bare.values())) == len(found):
+        for name, new in bare.items():
+            (folder / name).rename(folder / new)
+
+
 def _write(folder: Path, items: Iterable[Item], total: int, progress: Progress | None) -> Path:
     """All of them, as CLASS/NUMBER.SUFFIX; the folder appears once it is whole."""
     draft = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
@@ -184,6 +195,7 @@ def _write(folder: Path, items: Iterable[Item], total: int, progress: Progress |
                 file.write_bytes(content)
                 if progress:
                     progress(number + 1, total)
+            _drop_numbers(draft)
             draft.rename(folder)
         except OSError:
             if not folder.is_dir():  # else another process was faster
