@@ -266,13 +266,21 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         """
         twin = self.fresh()
         twin.classes = tuple(names)
-        number = {name: label for label, name in enumerate(names)}
-        named = {folder: self.classes[label] for folder, label in self._label_of_folder.items()}
-        others = {folder for folder, name in named.items() if name not in number}
-        left = set(number) - set(named.values())
-        called = {folder: name for folder, name in named.items() if name in number} | matched(others, left)
-        twin._label_of_folder = {folder: number[name] for folder, name in called.items()}
+        number, called = {name: label for label, name in enumerate(names)}, self._called(names)
+        twin._label_of_folder = {
+            folder: number[called[own]]
+            for folder, label in self._label_of_folder.items()
+            if (own := self.classes[label]) in called
+        }
         return twin
+
+    def _called(self, names: Sequence[str]) -> dict[str, str]:
+        """Own class → what it is called among these: the same, else as its folder is, with a number or without."""
+        same = {own: own for own in self.classes if own in names}
+        own_of = {folder: self.classes[label] for folder, label in self._label_of_folder.items()}
+        others = {folder for folder, own in own_of.items() if own not in same}
+        found = matched(others, [name for name in names if name not in same])
+        return same | {own_of[folder]: name for folder, name in found.items()}
 
     # --- checks of arguments
 
