@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
+from vizsla.data import deep, jpegs, limits, tiffs
 from vizsla.errors import UnreadableImage
 
 IMAGE_SUFFIXES = frozenset(
@@ -23,7 +24,8 @@ IMAGE_SUFFIXES = frozenset(
 # The content decides, not the suffix. Pillow's other formats stay closed: EPS, for one, runs Ghostscript.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "HEIF", "AVIF")
 
-Source = str | Path | bytes | io.BytesIO | io.BufferedReader
+File = io.BytesIO | io.BufferedReader
+Source = str | Path | bytes | File
 """A path, a file's bytes, or a file open for binary reading."""
 
 _ORIENTATION = 0x0112
@@ -37,6 +39,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_PIECE = 2**22  # pixels converted at once
+
 _DECODERS = r"(PIL|pillow_heif)\."
 _QUIET = ("ignore", None, Warning, re.compile(_DECODERS), 0)
 
@@ -46,9 +50,12 @@ def load(source: Source, size: int | None = None) -> Image.Image:
 
     Args:    source: where the file is, or its content.
              size: the shorter side the caller needs, in px. A larger JPEG may then come back smaller
-             (decoded at 1/2, 1/4 or 1/8, which is faster), but never with a side below `size`.
-    Returns: 8-bit RGB. 16-bit grey is scaled, not clipped; of several frames the first is taken.
-    Raises:  UnreadableImage, whatever went wrong, with the path and the reason in one line.
+             (decoded at 1/2, 1/4 or 1/8, which is faster), and so may any image of more than `limits.LARGE`
+             pixels, but never with a side below `size`.
+    Returns: 8-bit RGB. Other numbers are shown over the range that they use: see `deep.value_range`. Of several
+             frames the first is taken. Without `size` an image that would not fit into memory in full comes smaller.
+    Raises:  UnreadableImage, whatever went wrong, with the path and the reason in one line; also for what is over
+             the limits of `vizsla.data.limits`.
     """
     try:
         return _decode(source, size)
@@ -95,15 +102,66 @@ def _decode(source: Source, size: int | None) -> Image.Image:
     if isinstance(source, (str, Path)):
         with Path(source).open("rb") as file:
             return _decode(file, size)
-    if not source.read(1):
+    length = source.seek(0, os.SEEK_END)
+    limits.check_file(length)
+    source.seek(0)
+    head = source.read(4)
+    source.seek(0)
+    if not head:
         raise EOFError("the file is empty")
     _open_heif()
     _silence_decoders()
-    with Image.open(source, formats=_FORMATS) as image:
+    try:
+        opened = Image.open(source, formats=_FORMATS)
+    except UnidentifiedImageError:
+        if head not in tiffs.MAGIC:
+            raise
+        return _from_tiff(source, length)
+    with opened as image:
+        limits.check_pixels(*image.size)
+        if deep.is_deep(image):
+            return _from_deep(source, image, length)
+        return _from_plain(source, image, length, size)
+
+
+def _from_plain(file: File, image: Image.Image, length: int, size: int | None) -> Image.Image:
+    """Of an opened picture of up to 8 bits."""
+    whole, fixed = image.size, length
+    if image.format in ("JPEG", "MPO"):
+        scans = jpegs.scans(file, limits.SCANNED_PIXELS // (whole[0] * whole[1] + 1))
+        limits.check_scans(*whole, scans)
+        fixed += limits.scan_bytes(*whole, scans)
         if size is not None:
             image.draft(None, (size, size))
+        elif fixed + limits.decoded_bytes(image) > limits.memory():
+            image.draft(None, (whole[0] // 2, whole[1] // 2))
+    elif any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):
+        limits.check_runs(length)
+    cost = fixed + limits.decoded_bytes(image)
+    limits.check_memory(cost, *whole)
+    with limits.turn(cost):
         image.load()
-        return _to_rgb(_upright(image))
+        return _upright(_to_rgb(image, limits.shrinking(image, cost, size)), _orientation(image))
+
+
+def _from_deep(file: File, image: Image.Image, length: int) -> Image.Image:
+    """Of an opened picture of more than 8 bits."""
+    cost = length + limits.deep_bytes(image)
+    limits.check_memory(cost, *image.size)
+    with limits.turn(cost):
+        if deep.high_bytes_suffice(image):
+            return _upright(_to_rgb(image), _orientation(image))
+        if image.format == "TIFF":
+            with suppress(tiffs.NoCodec):
+                return _from_tiff(file, length)
+        return _upright(deep.from_pillow(file, image).picture(), _orientation(image))
+
+
+def _from_tiff(file: File, length: int) -> Image.Image:
+    """Of a TIFF that Pillow does not know, or reads wrongly."""
+    file.seek(0)
+    found, orientation = tiffs.read(file, length)
+    return _upright(found.picture(), orientation)
 
 
 @cache
@@ -124,34 +182,38 @@ def _silence_decoders() -> None:
         warnings.filterwarnings("ignore", module=_DECODERS)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+        return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # broken metadata of a good image
-        return image
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _UPRIGHT.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = Image.fromarray(_to_8_bits(image))
+def _to_rgb(image: Image.Image, shrinking: int = 1) -> Image.Image:
+    """The image in RGB, its sides divided by `shrinking`; a large one piece by piece, to take little memory."""
+    width, height = image.size
+    if shrinking == 1 and width * height <= _PIECE:
+        return _piece_to_rgb(image)
+    if shrinking == 1 and image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    out = Image.new("RGB", (-(-width // shrinking), -(-height // shrinking)))
+    rows = max(1, _PIECE // width // shrinking) * shrinking
+    for top in range(0, height, rows):
+        piece = _piece_to_rgb(image.crop((0, top, width, min(top + rows, height))))
+        out.paste(piece.reduce(shrinking) if shrinking > 1 else piece, (0, top // shrinking))
+    return out
+
+
+def _piece_to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
-
-
-def _to_8_bits(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
-    """Deep grey to 8 bits: by its full range where that is plain, else from lowest to highest value."""
-    values = np.asarray(image, dtype=np.float32)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    full_ranges = {"F": (1, 255, 65535), "I": (255, 65535)}.get(image.mode, (65535,))
-    full = next((float(full) for full in full_ranges if low >= 0 and high <= full), None)
-    if full is not None:
-        low, high = 0.0, full
-    return np.rint((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
 
 
 def _name(source: Source) -> str:
@@ -164,9 +226,13 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "it is damaged, or not a JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC or AVIF image"
     if isinstance(error, Image.DecompressionBombError):
-        return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels"
+        count = re.search(r"\d+", str(error))  # Pillow says how many before it says how wide
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        return f"it has {int(count[0]) if count else 0:,} pixels, more than {most} million pixels"
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

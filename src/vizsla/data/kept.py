@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 import secrets
 import threading
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vizsla.caching import cache_dir
-from vizsla.errors import BadOption
+from vizsla.data.limits import size_from
 
 log = logging.getLogger("vizsla")
 
@@ -29,7 +28,6 @@ _HEAD = len(_MARK) + hashlib.sha256().digest_size
 _FULL = 0.9  # what is left of a full cache once the oldest are gone
 _PARTS = 64  # of the limit: the least that is free when a process stops looking how full it is
 _ABANDONED_NS = 3_600_000_000_000  # age of a half-written file that nobody finishes any more
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 class Kept:
@@ -125,13 +123,7 @@ def limit_in_bytes() -> int:
     1500000000
     >>> del os.environ["VIZSLA_CACHE_LIMIT"]
     """
-    said = os.environ.get(LIMIT) or DEFAULT_LIMIT
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?\s*", said.upper())
-    if found is None:
-        raise BadOption(
-            f"{LIMIT}={said} is no size. Give bytes, or a number with a unit such as 500MB or 10GB."
-        )
-    return int(float(found[1]) * _UNITS[found[2]])
+    return size_from(LIMIT, DEFAULT_LIMIT)
 
 
 def _files(folder: Path) -> Iterator[tuple[int, int, str]]:

@@ -41,6 +41,8 @@ from vizsla.registry import Registry
 DEFAULT = "efficientnet_lite0"
 PRECISIONS = ("float32", "int8")
 
+_LONGEST = 100  # times as long as wide an image is resized in full
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -63,12 +65,13 @@ class Transform:
 
     def pixels(self, image: Image.Image) -> UInt8[np.ndarray, "3 s s"]:
         """Resize and crop, still 0–255: what is worth keeping of an image for this network."""
+        image = _middle(image if image.mode == "RGB" else image.convert("RGB"))
         short = min(image.size)
         # Whole pixels are found as torchvision finds them, or features would differ from its own.
         width, height = (int(self.shorter_side * side / short) for side in image.size)
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         resample = Image.Resampling.BILINEAR if self.bilinear else Image.Resampling.BICUBIC
-        resized = image.convert("RGB").resize((width, height), resample)
+        resized = image.resize((width, height), resample)
         cropped = resized.crop((left, top, left + self.size, top + self.size))
         return np.ascontiguousarray(np.asarray(cropped).transpose(2, 0, 1))
 
@@ -81,6 +84,13 @@ class Transform:
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 s s"]:
         """The whole way for one image, as a torchvision-style transform."""
         return self.normalise(torch.from_numpy(self.pixels(image))[None])[0]
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """Of a very long image the middle: the crop keeps less still, and resizing all of it takes memory for its length."""
+    most = _LONGEST * min(image.size)
+    left, top = (max(0, (side - most) // 2) for side in image.size)
+    return image.crop((left, top, image.width - left, image.height - top)) if left or top else image
 
 
 @dataclass(frozen=True, eq=False)
