@@ -15,6 +15,9 @@ from PIL import Image
 
 from vizsla.errors import UnreadableImage
 
+EDITION = 2
+"""Counts up when these pictures come to look otherwise: what was kept of them no longer holds then."""
+_PLAIN_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".heic", ".heif", ".hif", ".avif")
 _AT_ONCE = 2**20
 """Values looked at in one go, so that a picture takes little more memory than its numbers do."""
 _BITS, _PHOTOMETRIC, _PLANES, _KIND, _BLANK = 258, 262, 284, 339, 42113  # tags of a TIFF
@@ -59,6 +62,15 @@ class Deep:
         share = (alpha if colours.ndim == 2 else alpha[..., None]) / _BYTE
         light = colours if self.premultiplied else colours * share
         return np.rint(light + _BYTE * (1 - share)).clip(0, _BYTE).astype(np.uint8)
+
+
+def may_be_deep(name: str) -> bool:
+    """Whether an image of that name may be a deep one. Formats of 8 bits go by their own suffix.
+
+    >>> may_be_deep("cells/1.TIF"), may_be_deep("photo.JPG")
+    (True, False)
+    """
+    return not name.lower().endswith(_PLAIN_SUFFIXES)
 
 
 def is_deep(image: Image.Image) -> bool:

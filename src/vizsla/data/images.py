@@ -60,9 +60,12 @@ def load(source: Source, size: int | None = None) -> Image.Image:
     try:
         return _decode(source, size)
     except Exception as error:  # decoders raise a dozen unrelated kinds on broken files
-        raise UnreadableImage(
-            f"cannot read {_name(source)}: {_reason(error)}. Replace or remove the file."
-        ) from None
+        raise explained(_name(source), error) from None
+
+
+def explained(name: str, error: Exception) -> UnreadableImage:
+    """What is raised for a file that cannot be decoded: its name, and the reason in words."""
+    return UnreadableImage(f"cannot read {name}: {_reason(error)}. Replace or remove the file.")
 
 
 def check(source: Source) -> str | None:
@@ -72,6 +75,17 @@ def check(source: Source) -> str | None:
     except Exception as error:
         return _reason(error)
     return None
+
+
+def is_deep(content: bytes) -> bool:
+    """Whether a file holds other numbers than 8 bits; looked at only as far as its header. A damaged one may."""
+    _open_heif()
+    _silence_decoders()
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            return deep.is_deep(image)
+    except Exception:  # decoders raise a dozen unrelated kinds on broken files
+        return True
 
 
 def suffix_of(content: bytes, *, pixels: int) -> str:

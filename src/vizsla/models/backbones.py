@@ -87,7 +87,7 @@ class Transform:
 
 
 def _middle(image: Image.Image) -> Image.Image:
-    """Of a very long image the middle: the crop keeps less still, and resizing all of it takes memory for its length."""
+    """Of a very long image the middle, of which the crop keeps less still: resizing all would take much memory."""
     most = _LONGEST * min(image.size)
     left, top = (max(0, (side - most) // 2) for side in image.size)
     return image.crop((left, top, image.width - left, image.height - top)) if left or top else image

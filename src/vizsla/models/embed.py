@@ -11,6 +11,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, islice
@@ -24,10 +25,12 @@ from filelock import FileLock
 from jaxtyping import Float16, Float32, Int64, UInt8
 
 from vizsla.caching import cache_dir, explain_write_errors, write_atomically
-from vizsla.data.images import load
+from vizsla.data import limits
+from vizsla.data.deep import EDITION, may_be_deep
+from vizsla.data.images import explained, is_deep, load
 from vizsla.data.indexed import IndexedDataset
 from vizsla.data.sources import Source, Stamp
-from vizsla.errors import BadWeights, NoImages, UnreadableImage
+from vizsla.errors import BadWeights, NoImages, UnreadableImage, UserError
 from vizsla.models.backbones import Backbone, Transform, one_thread
 from vizsla.models.contents import Contents, Sha
 from vizsla.models.runtime import Runtime, TorchRuntime, best_runtime, cores, is_out_of_memory
@@ -121,7 +124,7 @@ def embed_files(
     Args: more: files that later calls will bring, which decide whether preparing a faster runtime pays.
     """
     files = _Files(source, names, engine.backbone.transform, store)
-    missing = np.flatnonzero(store.find(files.shas) < 0).tolist()
+    missing = np.flatnonzero(store.find(files.shas, names) < 0).tolist()
     done = len(names) - len(missing)
     if missing:
         describe(store, engine.backbone)
@@ -132,7 +135,7 @@ def embed_files(
             done += finished
             if progress:
                 progress(done, len(names))
-    rows = store.find(files.shas)
+    rows = store.find(files.shas, names)
     files.explain(rows)
     return Embedded(files.shas, rows, files.reasons)
 
@@ -249,6 +252,9 @@ class _Files:
                 elif sha is not None and found is not None:
                     shas.append(sha)
                     pixels.append(found)
+            self.store.confirm(
+                [sha for image in batch if (sha := self.shas[image]) and sha not in self._taken]
+            )
             places = [(self._keys[image], self._stamps[image], self.shas[image]) for image in batch]
             self._contents.note(*zip(*places, strict=True))
             yield shas, pixels, len(batch)
@@ -266,8 +272,13 @@ class _Files:
 
     def _content(self, image: int) -> bytes | str:
         """What the file holds, or why that cannot be known."""
+        name, stamp = self.names[image], self._stamps[image]
         try:
-            return self.source.read(self.names[image])
+            if stamp is not None:
+                limits.check_file(stamp[0])
+            return self.source.read(name)
+        except (UnreadableImage, MemoryError) as error:
+            return str(explained(self.source.where(name), error))
         except OSError as error:
             far = f"it cannot be fetched: {error.strerror or error}"
             return far if self.source.at_once else "the file cannot be opened"
@@ -277,7 +288,7 @@ class _Files:
         if isinstance(content, str):
             return None, content
         sha = hashlib.sha256(content).digest()
-        if not self._take(sha):
+        if not self._take(sha, content):
             return sha, None
         file = io.BytesIO(content)
         file.name = self.source.where(self.names[image])  # what the error message says
@@ -285,11 +296,14 @@ class _Files:
             return sha, self.transform.pixels(load(file, size=self.transform.shorter_side))
         except UnreadableImage as error:
             return sha, str(error)
+        except MemoryError as error:
+            return sha, str(explained(file.name, error))
 
-    def _take(self, sha: Sha) -> bool:
+    def _take(self, sha: Sha, content: bytes) -> bool:
         """Whether this content is still to be computed, and nobody else has taken it."""
+        holds = not self.store.is_older(sha) or not is_deep(content)
         with self._lock:
-            if sha in self._taken or self.store.find([sha])[0] >= 0:
+            if sha in self._taken or (holds and self.store.find([sha])[0] >= 0):
                 return False
             self._taken.add(sha)
             return True
@@ -314,6 +328,9 @@ class VectorStore:
     CRC-32 of the row). A row counts once its index record is whole, and that is written last, so a crash loses
     at most the batches in flight. Appends take a lock, so several processes may fill one store. A row whose
     checksum fails counts as missing and is computed again; so nothing needs to be forced to the disk.
+
+    Of a content with several rows the last counts. `edition.json` says how many rows were there before deep pictures
+    (see `vizsla.data.deep`) looked as they do now: they hold for others only.
     """
 
     def __init__(self, folder: Path, dim: int) -> None:
@@ -322,6 +339,7 @@ class VectorStore:
         self._rows: dict[Sha, int] = {}
         self._crcs: list[int] = []
         self._refresh()
+        self._older = self._count_older()
 
     @property
     def _vectors(self) -> Path:
@@ -330,6 +348,10 @@ class VectorStore:
     @property
     def _index(self) -> Path:
         return self.folder / "index.bin"
+
+    @property
+    def _edition(self) -> Path:
+        return self.folder / "edition.json"
 
     def _refresh(self) -> None:
         """Take note of rows that have been appended since, by whichever process."""
@@ -350,8 +372,10 @@ class VectorStore:
         with explain_write_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / "lock"):
+                self._note_edition(self._older)
                 self._refresh()
-                new = self.find(shas) < 0
+                rows = self.find(shas)
+                new = rows < self._older  # also those that there are not: −1
                 if not new.any():
                     return
                 records = [
@@ -364,14 +388,51 @@ class VectorStore:
                 _write_at(self._index, end * _RECORD.itemsize, np.array(records, _RECORD).tobytes())
                 self._refresh()
 
-    def find(self, shas: Sequence[Sha | None]) -> Int64[np.ndarray, " n"]:
-        """Row number of each hash, −1 where it is missing or its row is damaged."""
+    def _count_older(self) -> int:
+        """How many rows are of an older edition, by the note on it; where there is none, all that there are now."""
+        count = len(self._crcs)
+        try:
+            said = json.loads(self._edition.read_text("utf-8"))
+            older = min(int(said["older"]), count) if said["edition"] == EDITION else count
+        except (OSError, ValueError, KeyError, TypeError):
+            older = count
+        if count:
+            with suppress(OSError, UserError):  # a cache that may only be read
+                self._note_edition(older)
+        return older
+
+    def _note_edition(self, older: int) -> None:
+        now = json.dumps({"edition": EDITION, "older": older})
+        if not (self._edition.exists() and self._edition.read_text("utf-8") == now):
+            write_atomically(self._edition, now)
+
+    def is_older(self, sha: Sha) -> bool:
+        """Whether there is a row of this content, and it is of an older edition."""
+        return 0 <= self._rows.get(sha, -1) < self._older
+
+    def confirm(self, shas: Sequence[Sha]) -> None:
+        """Take the rows of these contents into this edition: they are no deep pictures."""
+        older = [sha for sha in dict.fromkeys(shas) if self.is_older(sha)]
+        rows = self.find(older)
+        if (rows >= 0).any():
+            good = np.flatnonzero(rows >= 0)
+            self.append([older[place] for place in good.tolist()], np.array(self.read(rows[good])))
+
+    def find(self, shas: Sequence[Sha | None], names: Sequence[str] | None = None) -> Int64[np.ndarray, " n"]:
+        """Row number of each hash, −1 where it is missing or its row is damaged.
+
+        Args: names: of the files. Where one may be of a deep picture, a row of an older edition does not count.
+        """
         rows = np.array([self._rows.get(sha, -1) if sha else -1 for sha in shas], np.int64)
         found = np.flatnonzero(rows >= 0)
         if len(found):
             vectors = self._map()
             damaged = [zlib.crc32(vectors[row]) != self._crcs[row] for row in rows[found].tolist()]
             rows[found[damaged]] = -1
+        if names is not None and self._older:
+            for place in np.flatnonzero((rows >= 0) & (rows < self._older)).tolist():
+                if may_be_deep(names[place]):
+                    rows[place] = -1
         return rows
 
     def __len__(self) -> int:

@@ -78,7 +78,7 @@ class Pool:
         """Look at the catalogue again: images may have come, gone or changed their content."""
         images = self.project.store.images(state="present")
         shas = [bytes.fromhex(image.sha256) if image.sha256 else None for image in images]
-        rows = self.vectors.find(shas)
+        rows = self.vectors.find(shas, [image.path or "" for image in images])
         self._shuffle = {image.id: image.shuffle for image in images}
         row_of = {image.id: row for image, row in zip(images, rows.tolist(), strict=True) if row >= 0}
         missing = (image for image, row in zip(images, rows.tolist(), strict=True) if row < 0)

@@ -12,7 +12,9 @@ from typing import Literal
 
 from PIL import Image as Picture
 
-from vizsla.data.images import load
+from vizsla.data import limits
+from vizsla.data.deep import EDITION
+from vizsla.data.images import explained, load
 from vizsla.errors import UnreadableImage, VizslaError
 from vizsla.project import Project
 from vizsla.store import Image
@@ -57,7 +59,7 @@ class Pictures:
 
     def mark(self, image_id: int) -> str:
         """What a URL carries so that a browser may keep the picture for good: other projects have this id, too."""
-        return hashlib.sha256(f"{self.project.mark}|{image_id}".encode()).hexdigest()[:10]
+        return hashlib.sha256(f"{self.project.mark}|{image_id}|{EDITION}".encode()).hexdigest()[:10]
 
     def url(self, image_id: int) -> str:
         """Where a browser finds the picture."""
@@ -92,8 +94,8 @@ class Pictures:
             if tag in self._kept:
                 self._kept.move_to_end(tag)
                 return self._kept[tag]
-        content = self._read(image, name)
         try:
+            content = self._read(image, name)
             with _AT_ONCE:
                 encoded = _encode(content, _SIDE[size])
         except UnreadableImage as error:
@@ -119,7 +121,10 @@ class Pictures:
 
     def _read(self, image: Image, name: str) -> bytes:
         try:
+            limits.check_file(image.size)
             content = self.project.source.read(name)
+        except (UnreadableImage, MemoryError) as error:
+            raise explained("it", error) from None
         except OSError as error:
             raise Gone(f"{wire.readable(image.path)} cannot be opened: {error.strerror}.") from None
         if image.sha256 is None:
@@ -137,7 +142,13 @@ class Pictures:
 
 
 def _encode(content: bytes, side: int) -> Encoded:
-    picture = load(content, size=side * 3 // 4)
+    try:
+        return _shrunk(load(content, size=side * 3 // 4), side)
+    except MemoryError as error:
+        raise explained("it", error) from None
+
+
+def _shrunk(picture: Picture.Image, side: int) -> Encoded:
     if max(picture.size) > side:
         picture.thumbnail((side, side), Picture.Resampling.LANCZOS, reducing_gap=2.0)
     out = io.BytesIO()
