@@ -85,10 +85,12 @@ def is_deep(image: Image.Image) -> bool:
 
 def high_bytes_suffice(image: Image.Image) -> bool:
     """Decode a deep image, and say whether it is right as Pillow gives it: colours that need all of their 16 bits."""
-    planes = _tag(image, _PLANES, 1) if image.format == "TIFF" else 1
+    raw = str([tile[3] for tile in getattr(image, "tile", ())])
     image.load()
-    if image.mode not in ("RGB", "RGBA") or planes != 1 or "transparency" in image.info:
+    if image.mode not in ("RGB", "RGBA") or "transparency" in image.info:
         return False
+    if "RGBa" in raw or (image.format == "TIFF" and _tag(image, _PLANES, 1) != 1):
+        return False  # Pillow divides by the high byte of alpha, and reads colours in planes as of 8 bits
     return max(image.getchannel(band).getextrema()[1] for band in "RGB") > _BYTE // 2
 
 

@@ -25,8 +25,9 @@ def scans(file: IO[bytes], most: int) -> int:
         if mark == 0xFF:  # filling
             file.seek(-3, 1)
         elif mark == _SCAN:
-            inside = file.read(max(length - 2, 1))[0]
-            return 1 if not progressive and inside >= components else _count(file.read(), most)
+            inside = file.read(max(length - 2, 1))[:1]
+            whole = not progressive and inside >= bytes([components])
+            return 1 if whole or not inside else _count(file.read(), most)
         elif mark in _FRAMES:
             components = (file.read(max(length - 2, 6)) + bytes(6))[5]
             progressive = mark in _PROGRESSIVE
