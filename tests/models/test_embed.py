@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -19,7 +20,7 @@ from torch import nn
 from vizsla.data.indexed import IndexedDataset
 from vizsla.errors import BadWeights, DiskFull, NoImages
 from vizsla.models.backbones import Backbone, load_backbone
-from vizsla.models.embed import embed
+from vizsla.models.embed import embed, vector_store
 from vizsla.testing import TOY_BACKBONE, toy_images
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Linux only: /dev/full, kill −9")
@@ -333,7 +334,7 @@ def test_after_kill_9_only_the_rest_is_computed(
 ) -> None:
     killed = start(toys, slow, cache)
     seen = tmp_path / "seen"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not (seen.exists() and len(seen.read_text().split()) >= 3):
         assert killed.poll() is None
         assert time.monotonic() < deadline
@@ -351,7 +352,7 @@ def test_after_kill_9_only_the_rest_is_computed(
 
 def test_two_processes_fill_one_cache_together(toys: Path, slow: str, cache: Path, toy: Backbone) -> None:
     both = [start(toys, slow, cache) for _ in range(2)]
-    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    assert [process.wait(timeout=600) for process in both] == [0, 0]
     backbone = load_backbone(slow)
     found = embed(IndexedDataset(toys), replace(backbone, module=nn.Module()), cache=cache)
     np.testing.assert_allclose(found.vectors, by_hand(toys, toy), atol=2e-3, rtol=1e-3)
@@ -391,3 +392,88 @@ def test_a_hundred_random_crops_of_the_files_never_give_a_wrong_row(
             (folder / name).write_bytes(damaged)
         found = embed(IndexedDataset(toys, check=False), toy, cache=cache)
         np.testing.assert_allclose(found.vectors, expected, rtol=1e-3)
+
+
+# --- deep pictures, which an older Vizsla saw otherwise
+
+
+def deep_and_plain(folder: Path) -> Path:
+    """A 16-bit TIFF, a PNG of 8 bits and a JPEG, all the same grey ramp to the eye."""
+    folder.mkdir()
+    ramp = np.tile(np.linspace(0, 4095, 40), (40, 1))
+    Image.fromarray(np.rint(ramp).astype(np.uint16)).save(folder / "deep.tif")
+    Image.fromarray(np.rint(ramp / 4095 * 255).astype(np.uint8)).save(folder / "plain.png")
+    Image.fromarray(np.rint(ramp / 4095 * 254).astype(np.uint8)).save(folder / "plain.jpg")
+    return folder
+
+
+def older_cache(cache: Path, toy: Backbone, images: Path) -> np.ndarray:
+    """The features that an older version kept of these images: here recognisable by what they are."""
+    store = vector_store(toy, cache)
+    files = sorted(images.iterdir())
+    made_up = np.arange(len(files) * toy.dim, dtype=np.float16).reshape(len(files), toy.dim)
+    store.append([hashlib.sha256(file.read_bytes()).digest() for file in files], made_up)
+    (store.folder / "edition.json").unlink()
+    return made_up
+
+
+def test_of_an_older_cache_only_the_features_of_deep_pictures_are_computed_anew(
+    tmp_path: Path, toy: Backbone, cache: Path
+) -> None:
+    images = deep_and_plain(tmp_path / "images")
+    made_up = older_cache(cache, toy, images)
+    counted: list[int] = []
+    counting = replace(toy, module=nn.Sequential(Count(counted), toy.module))
+    found = embed(IndexedDataset(images), counting, cache=cache)
+    assert sum(counted) == 1
+    fresh = embed(IndexedDataset(images), toy, cache=tmp_path / "other")
+    np.testing.assert_allclose(found.vectors[0], fresh.vectors[0], rtol=1e-2)
+    assert np.array_equal(found.vectors[1:], made_up[1:])
+
+
+def test_what_was_looked_at_once_is_settled(tmp_path: Path, toy: Backbone, cache: Path) -> None:
+    images = deep_and_plain(tmp_path / "images")
+    older_cache(cache, toy, images)
+    first = embed(IndexedDataset(images), toy, cache=cache)
+    for file in images.iterdir():
+        file.rename(file.with_name(f"another-{file.name}"))
+    unusable = replace(toy, module=nn.Module())  # fails if it is ever called
+    again = embed(IndexedDataset(images), unusable, cache=cache)
+    assert np.array_equal(first.vectors, again.vectors)
+    names = ["deep.tif", "plain.jpg", "plain.png"]
+    shas = [hashlib.sha256((images / f"another-{name}").read_bytes()).digest() for name in names]
+    assert (vector_store(toy, cache).find(shas, names) >= 0).all()
+
+
+def test_two_files_of_one_deep_content_both_get_its_new_features(
+    tmp_path: Path, toy: Backbone, cache: Path
+) -> None:
+    images = deep_and_plain(tmp_path / "images")
+    older_cache(cache, toy, images)
+    shutil.copy(images / "deep.tif", images / "deep-again.tif")
+    found = embed(IndexedDataset(images), toy, cache=cache, batch_size=1)
+    assert np.array_equal(found.vectors[0], found.vectors[1])
+    assert found.vectors[0].max() < 1000  # not one of the made-up rows
+
+
+def test_a_new_cache_holds_nothing_older(tmp_path: Path, toy: Backbone, cache: Path) -> None:
+    images = deep_and_plain(tmp_path / "images")
+    embed(IndexedDataset(images), toy, cache=cache)
+    unusable = replace(toy, module=nn.Module())
+    embed(IndexedDataset(images), unusable, cache=cache)
+    store = vector_store(toy, cache)
+    assert len(stored(cache, toy)) == len(store) == 3
+
+
+def test_a_file_too_large_to_read_is_named_and_the_others_are_embedded(
+    tmp_path: Path, toy: Backbone, cache: Path
+) -> None:
+    images = deep_and_plain(tmp_path / "images")
+    with (images / "sparse.tif").open("wb") as file:
+        file.truncate(10**11)
+    dataset = IndexedDataset(images, check=False)
+    found = embed(dataset, toy, cache=cache)
+    assert found.ids.tolist() == [0, 1, 2]
+    assert found.unreadable[3].startswith(
+        f"cannot read {images / 'sparse.tif'}: it has 100,000 MB, and 450 MB are"
+    )

@@ -63,7 +63,7 @@ def memory() -> int:
 
 def check_file(length: int) -> None:
     """Raises UnreadableImage for a file that takes too much memory even as it lies there."""
-    _check(length, f"it has {_megabytes(length)}")
+    _check(length, f"it has {_size(length)}")
 
 
 def check_pixels(width: int, height: int) -> None:
@@ -77,18 +77,18 @@ def check_pixels(width: int, height: int) -> None:
 
 def check_memory(cost: int, width: int, height: int) -> None:
     """Raises UnreadableImage for an image whose decoding takes more memory than is allowed."""
-    _check(cost, f"its {width:,} × {height:,} pixels would take {_megabytes(cost)} of memory")
+    _check(cost, f"its {width:,} × {height:,} pixels would take {_size(cost)} of memory")
 
 
 def _check(cost: int, what: str) -> None:
     if cost > memory():
         raise UnreadableImage(
-            f"{what}, and {_megabytes(memory())} are allowed: make it smaller, or set {MEMORY} to more"
+            f"{what}, and {_size(memory())} are allowed: make it smaller, or set {MEMORY} to more"
         )
 
 
-def _megabytes(count: int) -> str:
-    return f"{-(-count // 10**6):,} MB"
+def _size(count: int) -> str:
+    return f"{-(-count // 10**6):,} MB" if count >= 10**6 else f"{-(-count // 1000)} kB"
 
 
 def check_scans(width: int, height: int, scans: int) -> None:
@@ -103,7 +103,7 @@ def check_runs(length: int) -> None:
     """Raises UnreadableImage for a run-length encoded BMP that would take too long."""
     if length > RUN_BYTES:
         raise UnreadableImage(
-            f"it is a run-length encoded BMP of {_megabytes(length)}, and {_megabytes(RUN_BYTES)} are allowed: "
+            f"it is a run-length encoded BMP of {_size(length)}, and {_size(RUN_BYTES)} are allowed: "
             "save it without compression"
         )
 
