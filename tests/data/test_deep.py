@@ -144,6 +144,17 @@ def test_a_compression_that_nobody_here_knows_is_named_with_what_does() -> None:
     assert reason == "int32 samples in LZW compression need: pip install imagecodecs"
 
 
+def test_big_endian_numbers_that_pillow_would_turn_around_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = tiff(ramp(4095, kind=np.int16), byteorder=">", compression="zlib")
+    np.testing.assert_allclose(greys(content), STEPS, atol=1)
+
+    def no_codec(*args: object) -> None:
+        raise images.tiffs.NoCodec("as it is for LZW")
+
+    monkeypatch.setattr(images.tiffs, "read", no_codec)
+    assert check(content) == "big-endian samples in this compression need: pip install imagecodecs"
+
+
 def colours(top: float, kind: type) -> np.ndarray:
     """Red rises from left to right, green falls, blue stays at the middle."""
     rising = ramp(top, kind=kind)

@@ -91,7 +91,7 @@ def high_bytes_suffice(image: Image.Image) -> bool:
         return False
     if "RGBa" in raw or (image.format == "TIFF" and _tag(image, _PLANES, 1) != 1):
         return False  # Pillow divides by the high byte of alpha, and reads colours in planes as of 8 bits
-    return max(image.getchannel(band).getextrema()[1] for band in "RGB") > _BYTE // 2
+    return int(np.max([image.getchannel(band).getextrema() for band in "RGB"])) > _BYTE // 2
 
 
 def from_pillow(file: io.BytesIO | io.BufferedReader, image: Image.Image) -> Deep:
@@ -120,6 +120,10 @@ def from_pillow(file: io.BytesIO | io.BufferedReader, image: Image.Image) -> Dee
 
 def _typed(image: Image.Image) -> Num[np.ndarray, "h w"]:
     """Grey samples as the type that a TIFF says they are, where Pillow has another."""
+    tags = getattr(image, "tag_v2", None)
+    if image.mode in ("I", "F") and tags is not None and tags.prefix == b"MM":
+        # the decoder of compressed samples gives them in this machine's order, and Pillow turns them once more
+        raise UnreadableImage("big-endian samples in this compression need: pip install imagecodecs")
     values = np.asarray(image)
     unsigned = max(_tag(image, _KIND, (_UNSIGNED,))) == _UNSIGNED
     if image.mode == "L":

@@ -130,7 +130,8 @@ def _decode(source: Source, size: int | None) -> Image.Image:
     except UnidentifiedImageError:
         if head not in tiffs.MAGIC:
             raise
-        return _from_tiff(source, length)
+        with limits.turn(4 * length):
+            return _from_tiff(source, length)
     with opened as image:
         limits.check_pixels(*image.size)
         if deep.is_deep(image):

@@ -25,14 +25,8 @@ LARGE = 2**25
 """Pixels from which an image is shrunk on the way, and decoded while no other large one is."""
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_BYTES = {
-    "1": 1,
-    "L": 1,
-    "P": 1,
-    "I;16": 2,
-    "I;16B": 2,
-    "I;16L": 2,
-}  # a pixel, in Pillow; in all other modes 4
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
+"""A pixel takes in Pillow; 4 in all other modes."""
 _DECODERS = {"WEBP": 13, "AVIF": 8, "HEIF": 5}  # bytes a pixel beyond that, as measured
 _COEFFICIENTS = 6  # bytes a pixel that a JPEG of several scans takes, however small it is decoded
 _ALONE = 128_000_000  # bytes from which images are decoded one after the other
