@@ -161,11 +161,12 @@ def _from_plain(file: File, image: Image.Image, length: int, size: int | None) -
 
 def _from_deep(file: File, image: Image.Image, length: int) -> Image.Image:
     """Of an opened picture of more than 8 bits."""
-    cost = length + limits.deep_bytes(image)
+    cost = length + limits.decoded_bytes(image)
     limits.check_memory(cost, *image.size)
     with limits.turn(cost):
         if deep.high_bytes_suffice(image):
             return _upright(_to_rgb(image), _orientation(image))
+        limits.check_memory(length + limits.deep_bytes(image), *image.size)
         if image.format == "TIFF":
             with suppress(tiffs.NoCodec):
                 return _from_tiff(file, length)
