@@ -12,6 +12,7 @@ from numpy.random import Generator
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vizsla.functional.centre import centre_of
 from vizsla.functional.geometry import axes_that_fit, principal_axes
 from vizsla.functional.rows import Picked, blocks, gather, parts
 
@@ -122,15 +123,17 @@ class _Inputs:
         self, rows: Float[Tensor, "N d"], positions: Int64[np.ndarray, " s"], rng: Generator
     ) -> None:
         self.axes: Tensor | None = None
+        self.amid = centre_of(rows, np.sort(positions)).point  # what is left is exact in float32
         most = axes_that_fit(len(positions), rows.shape[1] * rows.element_size())
         if rows.shape[1] > most:
             some = positions if len(positions) <= _SAMPLE else rng.choice(positions, _SAMPLE, replace=False)
             some = np.sort(some)  # the same pool has the same axes, whatever is labelled of it
-            found = principal_axes(gather(rows, some).cpu().numpy(), most)
+            found = principal_axes(gather(rows, some, self.amid).cpu().numpy(), most)
             self.centre = torch.from_numpy(found.centre).to(rows.device)
             self.axes = torch.from_numpy(found.axes.T).to(rows.device)
         else:
-            total = sum(block.double().sum(dim=0) for _, block in parts(rows, positions))
+            seen = parts(rows, positions, centre=self.amid)
+            total = sum(block.double().sum(dim=0) for _, block in seen)
             self.centre = (torch.as_tensor(total) / max(len(positions), 1)).float()
         self.width = 1 + (rows.shape[1] if self.axes is None else self.axes.shape[1])
 
@@ -145,7 +148,7 @@ class _Inputs:
     ) -> Float32[Tensor, "s m"]:
         """All of these rows."""
         points = torch.empty(len(positions), self.width, device=rows.device)
-        for place, block in parts(rows, positions):
+        for place, block in parts(rows, positions, centre=self.amid):
             points[place] = self(block, weights[place])
         return points
 

@@ -25,6 +25,7 @@ class PrincipalAxes:
     """The directions in which rows vary most, and their centre."""
 
     centre: Float[np.ndarray, " d"]
+    """In float32, or in float64 where such rows lie so far from the origin that it matters."""
     axes: Float[np.ndarray, "r d"]
     """Orthonormal, the direction of greatest variance first."""
 
@@ -43,7 +44,7 @@ class PrincipalAxes:
         return found
 
     def _of(self, rows: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b r"]:
-        return (np.asarray(rows, np.float32) - self.centre) @ self.axes.T
+        return _seen_from(self.centre, rows) @ self.axes.T
 
 
 def axes_that_fit(n: int, row_bytes: int) -> int:
@@ -93,20 +94,33 @@ def _principal_axes(rows: Float[np.ndarray, "n d"], most: int) -> PrincipalAxes:
     centre = np.zeros(rows.shape[1])
     for part in _parts(rows):
         centre += np.asarray(rows[part], np.float64).sum(axis=0)
-    centre /= len(rows)
+    centre = _rounded(centre / len(rows), rows)
     scatter = _scatter(rows, centre)
     with one_thread():
         variances, directions = np.linalg.eigh(scatter)
     kept = np.flatnonzero(variances > 1e-7 * max(variances[-1], 1e-12))[::-1][:most]
-    return PrincipalAxes(centre.astype(np.float32), np.ascontiguousarray(directions[:, kept].T, np.float32))
+    return PrincipalAxes(centre, np.ascontiguousarray(directions[:, kept].T, np.float32))
 
 
-def _scatter(rows: Float[np.ndarray, "n d"], centre: Float64[np.ndarray, " d"]) -> Float64[np.ndarray, "d d"]:
+def _scatter(rows: Float[np.ndarray, "n d"], centre: Float[np.ndarray, " d"]) -> Float64[np.ndarray, "d d"]:
     total = np.zeros((len(centre), len(centre)))
     for part in _parts(rows):
-        centred = np.asarray(rows[part], np.float32) - centre.astype(np.float32)
+        centred = _seen_from(centre, rows[part])
         total += centred.T @ centred
     return total
+
+
+def _rounded(centre: Float64[np.ndarray, " d"], rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
+    """The centre in float32, unless the rows are more exact and rounding would move it by a part of their spread."""
+    rounded = centre.astype(np.float32)
+    spread = np.abs(rows[:ROWS_AT_ONCE] - centre).mean() if rows.dtype == np.float64 else np.inf
+    return rounded if np.abs(centre - rounded).max(initial=0) < 1e-6 * spread else centre
+
+
+def _seen_from(centre: Float[np.ndarray, " d"], rows: Float[np.ndarray, "b d"]) -> Float[np.ndarray, "b d"]:
+    """rows − centre in float32; float64 rows are subtracted in float64, so that only what is left is rounded."""
+    kind = np.result_type(rows.dtype, np.float32)
+    return np.asarray(np.asarray(rows, kind) - centre.astype(kind), np.float32)
 
 
 def _parts(rows: np.ndarray) -> Iterator[slice]:

@@ -35,6 +35,7 @@ def herding(
     rng: Generator,
     *,
     references: int = REFERENCES,
+    centre: Float32[Tensor, " d"] | None = None,
 ) -> Picked:
     """Greedy maximum of Σ_j u_j max_{i ∈ labelled or chosen} k(i, j): each next candidate adds most to it.
 
@@ -42,6 +43,7 @@ def herding(
     candidates j, drawn at random. With u = 1 that is MaxHerding, with u = the model's doubt UHerding.
 
     Args:    weights: u of the candidates, at least 0.
+             centre: where the rows' directions are seen from; default: the origin.
     Returns: positions among the candidates in chosen order, and what each added per reference, not increasing.
              Once nothing can be added the rest is random, with 0.
     Source:  Bae et al. 2024, arXiv:2407.12212 (MaxHerding); Bae et al. 2025, arXiv:2412.20644 (UHerding).
@@ -49,13 +51,13 @@ def herding(
     drawn = np.arange(len(candidates))
     if len(drawn) > references:
         drawn = np.sort(rng.choice(drawn, references, replace=False))
-    sigma = bandwidth(rows, candidates, labelled, rng)
-    kernel = Kernel(normalize(gather(rows, candidates[drawn]), dim=1), sigma)
+    sigma = bandwidth(rows, candidates, labelled, rng, centre)
+    kernel = Kernel(normalize(gather(rows, candidates[drawn], centre), dim=1), sigma)
     covered = torch.zeros(len(drawn), device=rows.device)
-    for _, block in parts(rows, labelled, len(drawn)):
+    for _, block in parts(rows, labelled, len(drawn), centre):
         covered = torch.maximum(covered, kernel(normalize(block, dim=1)).amax(dim=0))
     worth = weights.to(kernel.points)[torch.from_numpy(drawn).to(rows.device)]
-    return _Coverage(rows, candidates, kernel, worth, covered).greedy(k, rng)
+    return _Coverage(rows, candidates, centre, kernel, worth, covered).greedy(k, rng)
 
 
 def bandwidth(
@@ -63,6 +65,7 @@ def bandwidth(
     candidates: Int64[np.ndarray, " n"],
     labelled: Int64[np.ndarray, " l"],
     rng: Generator,
+    centre: Float32[Tensor, " d"] | None = None,
 ) -> float:
     """σ: the smallest distance within the labelled rows, so that one label does not cover another.
 
@@ -71,25 +74,27 @@ def bandwidth(
     neighbour among the candidates, and at least .1.
     """
     among = labelled if len(labelled) <= _LABELLED else rng.choice(labelled, _LABELLED, replace=False)
-    known = normalize(gather(rows, among), dim=1)
+    known = normalize(gather(rows, among, centre), dim=1)
     smallest = np.inf
     for block in known.split(512) if len(known) > 1 else ():
         away = _squared(block, known).sqrt_()
         smallest = min(smallest, float(away.masked_fill_(away <= NEAR_DUPLICATE, torch.inf).min()))
-    return smallest if smallest < np.inf else _usual_distance(rows, candidates, rng)
+    return smallest if smallest < np.inf else _usual_distance(rows, candidates, rng, centre)
 
 
-def _usual_distance(rows: Tensor, candidates: Int64[np.ndarray, " n"], rng: Generator) -> float:
+def _usual_distance(
+    rows: Tensor, candidates: Int64[np.ndarray, " n"], rng: Generator, centre: Tensor | None
+) -> float:
     if len(candidates) < 2:
         return 1.0
     asked = np.arange(len(candidates))
     if len(asked) > _ASKED:
         asked = np.sort(rng.choice(asked, _ASKED, replace=False))
-    some = normalize(gather(rows, candidates[asked]), dim=1)
+    some = normalize(gather(rows, candidates[asked], centre), dim=1)
     own = torch.from_numpy(asked).to(rows.device)
     rank = min(_NEIGHBOUR, len(candidates) - 1)
     near = torch.empty(len(asked), 0, device=rows.device)
-    for place, block in parts(rows, candidates, len(asked)):
+    for place, block in parts(rows, candidates, len(asked), centre):
         away = _squared(some, normalize(block, dim=1))
         inside = torch.nonzero((own >= place.start) & (own < place.stop))[:, 0]
         away[inside, own[inside] - place.start] = torch.inf
@@ -121,6 +126,7 @@ class Kernel:
 class _Coverage:
     rows: Tensor
     candidates: Int64[np.ndarray, " n"]
+    centre: Tensor | None
     kernel: Kernel
     worth: Float32[Tensor, " r"]
     covered: Float32[Tensor, " r"]
@@ -129,7 +135,7 @@ class _Coverage:
     def gains(self, positions: Int64[np.ndarray, " b"]) -> Float64[np.ndarray, " b"]:
         """Σ_j u_j [k(i, j) − m_j]₊ / r: over references, so each candidate gets one number."""
         out = torch.empty(len(positions), device=self.rows.device)
-        for place, block in parts(self.rows, self.candidates[positions], len(self.covered)):
+        for place, block in parts(self.rows, self.candidates[positions], len(self.covered), self.centre):
             more = self.kernel(normalize(block, dim=1)).sub_(self.covered).clamp_(min=0)
             torch.mv(more, self.worth, out=out[place])
         gains = out.double().cpu().numpy() / len(self.covered)
@@ -169,5 +175,5 @@ class _Coverage:
             size *= 2
 
     def _cover(self, pick: int) -> None:
-        block = normalize(gather(self.rows, self.candidates[[pick]]), dim=1)
+        block = normalize(gather(self.rows, self.candidates[[pick]], self.centre), dim=1)
         self.covered = torch.maximum(self.covered, self.kernel(block)[0])

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from numpy.random import Generator
 from sklearn.cluster import kmeans_plusplus
 from torch import Tensor
 
+from vizsla.functional.centre import centre_of
 from vizsla.functional.rows import blocks, gather, sq_norms
 from vizsla.functional.threads import one_thread
 
@@ -27,7 +28,7 @@ _SEEDED, _SEEDED_PER_CLUSTER = 2048, 10
 class KMeans:
     """Clusters of rows."""
 
-    centroids: Float32[Tensor, "k d"]
+    centroids: Float64[Tensor, "k d"]
     labels: Int64[np.ndarray, " n"]
     """The nearest centroid of each row, also of the rows that were left out of the fit."""
     cost: float
@@ -41,6 +42,7 @@ def kmeans(
     *,
     mask: Bool[np.ndarray, " n"] | None = None,
     settled: float = _SETTLED,
+    centre: Float32[Tensor, " d"] | None = None,
 ) -> KMeans:
     """Lloyd's algorithm: seeded by k-means++ and settled on a sample, then on all rows, at most 25 steps each.
 
@@ -51,14 +53,17 @@ def kmeans(
     Args: mask: the rows to fit to, at least one; default: all. With fewer than k distinct rows some clusters
           are empty.
           settled: it stops once a step over all rows lowers the cost by less than this part.
+          centre: a point amid the rows, from which distances are reckoned; default: one is found.
     Source: Lloyd 1982, doi:10.1109/TIT.1982.1056489; Arthur & Vassilvitskii 2007.
     """
     allowed = np.arange(len(rows)) if mask is None else np.flatnonzero(mask)
     inside = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
     inside[torch.from_numpy(allowed).to(rows.device)] = True
-    sample = gather(rows, sampled(allowed, k, rng))
+    centre = centre_of(rows, allowed).point if centre is None else centre
+    sample = gather(rows, sampled(allowed, k, rng), centre)
     centroids = first_centroids(sample, k, rng, settle=len(sample) < len(allowed))
-    return _lloyd(rows, centroids, inside, settled)
+    found = _lloyd(rows, centroids, inside, settled, centre)
+    return KMeans(found.centroids.double() + centre, found.labels.cpu().numpy(), found.cost)
 
 
 def sampled(allowed: Int64[np.ndarray, " m"], k: int, rng: Generator) -> Int64[np.ndarray, " s"]:
@@ -91,11 +96,14 @@ def _seeds(sample: Float32[Tensor, "m d"], k: int, rng: Generator) -> Float32[Te
 
 
 def _lloyd(
-    rows: Float[Tensor, "n d"], centroids: Float32[Tensor, "k d"], inside: Tensor, settled: float
-) -> KMeans:
-    norms = sq_norms(rows)
-    found = lloyd(centroids, lambda centroids: assigned(rows, centroids, inside, norms), settled)
-    return KMeans(found.centroids, found.labels.cpu().numpy(), found.cost)
+    rows: Float[Tensor, "n d"],
+    centroids: Float32[Tensor, "k d"],
+    inside: Tensor,
+    settled: float,
+    centre: Float32[Tensor, " d"] | None = None,
+) -> Settled:
+    norms = sq_norms(rows, centre)
+    return lloyd(centroids, lambda centroids: assigned(rows, centroids, inside, norms, centre), settled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,14 +146,21 @@ def lloyd(
 
 
 def assigned(
-    rows: Float[Tensor, "n d"], centroids: Float32[Tensor, "k d"], inside: Tensor, norms: Tensor
+    rows: Float[Tensor, "n d"],
+    centroids: Float32[Tensor, "k d"],
+    inside: Tensor,
+    norms: Tensor,
+    centre: Float32[Tensor, " d"] | None = None,
 ) -> Assigned:
-    """Give each row to its nearest centroid. Those inside are summed; the others only get a label."""
+    """Give each row to its nearest centroid. Those inside are summed; the others only get a label.
+
+    Args: centre: where rows are seen from; centroids and norms are as seen from there already.
+    """
     lengths = centroids.square().sum(dim=1)
     sums = torch.zeros_like(centroids)
     labels = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
     cost = torch.tensor(0.0, dtype=torch.float64, device=rows.device)
-    for place, block in blocks(rows, len(centroids)):
+    for place, block in blocks(rows, len(centroids), centre):
         away, mine = torch.addmm(lengths, block, centroids.T, alpha=-2).min(dim=1)
         labels[place] = mine
         sums += _sums(block, torch.where(inside[place], mine, len(centroids)), len(centroids))
@@ -164,7 +179,7 @@ def _sums(rows: Float32[Tensor, "b d"], labels: Int64[Tensor, " b"], k: int) -> 
 
 def nearest_unpicked(
     rows: Float[Tensor, "n d"],
-    centroids: Float32[Tensor, "k d"],
+    centroids: Float[Tensor, "k d"],
     *,
     mask: Bool[np.ndarray, " n"] | None = None,
 ) -> Int64[np.ndarray, " k"]:
@@ -173,11 +188,13 @@ def nearest_unpicked(
     Args: mask: the rows that may be taken, at least k; default: all.
     """
     inside = None if mask is None else torch.from_numpy(np.where(mask, 0.0, np.inf)).to(rows.device).float()
-    where = nearest(rows, centroids, inside)[1]
+    centre = centroids.median(dim=0).values.float()  # they lie amid the rows
+    local = (centroids - centre).float()
+    where = nearest(rows, local, inside, centre=centre)[1]
     taken: list[int] = []
     for c, options in enumerate(where.T.tolist()):
         free = next((row for row in options if row >= 0 and row not in taken), None)
-        taken.append(_nearest_of_all(rows, centroids[c], inside, taken) if free is None else free)
+        taken.append(_nearest_of_all(rows, local[c], inside, taken, centre) if free is None else free)
     return np.array(taken, np.int64)
 
 
@@ -186,16 +203,19 @@ def nearest(
     centroids: Float32[Tensor, "k d"],
     inside: Tensor | None,
     depth: int = _NEAREST,
+    *,
+    centre: Float32[Tensor, " d"] | None = None,
 ) -> tuple[Float32[Tensor, "p k"], Int64[Tensor, "p k"]]:
     """The rows nearest to each centroid, nearest first: squared distances and positions.
 
     Args:    inside: 0 for rows that count, inf for others; None: all count.
+             centre: where rows are seen from; centroids are as seen from there already.
     Returns: `depth` of each; inf and −1 where there are not so many.
     """
-    lengths, norms = centroids.square().sum(dim=1), sq_norms(rows)
+    lengths, norms = centroids.square().sum(dim=1), sq_norms(rows, centre)
     near = torch.full((depth, len(centroids)), torch.inf, device=rows.device)
     where = torch.full((depth, len(centroids)), -1, dtype=torch.int64, device=rows.device)
-    for place, block in blocks(rows, len(centroids)):
+    for place, block in blocks(rows, len(centroids), centre):
         away = torch.addmm(lengths, block, centroids.T, alpha=-2) + norms[place, None]
         away = away if inside is None else away + inside[place, None]
         best, row = away.topk(min(depth, len(block)), dim=0, largest=False)
@@ -204,8 +224,10 @@ def nearest(
     return near, torch.where(near < torch.inf, where, -1)
 
 
-def _nearest_of_all(rows: Tensor, centroid: Tensor, inside: Tensor | None, taken: list[int]) -> int:
-    away = torch.cat([(block - centroid).square().sum(dim=1) for _, block in blocks(rows)])
+def _nearest_of_all(
+    rows: Tensor, centroid: Tensor, inside: Tensor | None, taken: list[int], centre: Tensor
+) -> int:
+    away = torch.cat([(block - centroid).square().sum(dim=1) for _, block in blocks(rows, centre=centre)])
     away = away if inside is None else away + inside
     away[torch.tensor(taken, device=rows.device)] = torch.inf
     return int(away.argmin())

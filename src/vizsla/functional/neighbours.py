@@ -11,7 +11,8 @@ from numpy.random import Generator
 from scipy.sparse import coo_array, eye_array
 from torch import Tensor
 
-from vizsla.functional.rows import BLOCK_BYTES, gather, sq_norms
+from vizsla.functional.centre import centre_of
+from vizsla.functional.rows import BLOCK_BYTES, gather, seen_from, sq_norms
 
 _SAMPLED = 4096
 _TILE = 2048
@@ -28,24 +29,27 @@ def typicality(rows: Float[Tensor, "n d"], most: int = 20) -> Float64[np.ndarray
     k = min(max(1, min(most, n // 2)), n - 1)
     if k < 1:
         return np.ones(n)
-    norms = sq_norms(rows)
+    centre = centre_of(rows).point
+    norms = sq_norms(rows, centre)
     out = torch.empty(n, dtype=torch.float64)
     step = max(16, BLOCK_BYTES // (4 * n))
-    everything = rows.float() if 4 * rows.numel() <= 4 * BLOCK_BYTES else None
+    seen: Tensor | None = centre
+    if 4 * rows.numel() <= 4 * BLOCK_BYTES:  # few: seen from there once and for all
+        rows, seen = seen_from(centre, rows), None
     for start in range(0, n, step):
         mine = torch.arange(start, min(start + step, n), device=rows.device)
-        away = _squared(rows[mine].float(), norms[mine], rows if everything is None else everything, norms)
+        away = _squared(seen_from(seen, rows[mine]), norms[mine], rows, norms, seen)
         away[mine - start, mine] = torch.inf
         near = away.topk(k, dim=1, largest=False).values
         out[mine.cpu()] = near.sqrt().mean(dim=1).double().cpu()
     return (1 / (out + 1e-5)).numpy()
 
 
-def _squared(some: Tensor, lengths: Tensor, rows: Tensor, norms: Tensor) -> Tensor:
+def _squared(some: Tensor, lengths: Tensor, rows: Tensor, norms: Tensor, centre: Tensor | None) -> Tensor:
     parts = []
     for start in range(0, len(rows), _TILE):
         place = slice(start, start + _TILE)
-        parts.append(torch.addmm(norms[place], some, rows[place].float().T, alpha=-2))
+        parts.append(torch.addmm(norms[place], some, seen_from(centre, rows[place]).T, alpha=-2))
     away = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
     return away.add_(lengths[:, None]).clamp_(min=0)
 
@@ -64,12 +68,14 @@ def pure_radius(
     n = len(rows)
     asked = np.arange(n) if n <= _SAMPLED else np.sort(rng.choice(n, _SAMPLED, replace=False))
     code = torch.from_numpy(labels).to(rows.device)
-    norms, nearest = sq_norms(rows), torch.full((len(asked),), torch.inf, device=rows.device)
+    centre = centre_of(rows).point
+    norms, nearest = sq_norms(rows, centre), torch.full((len(asked),), torch.inf, device=rows.device)
     mine = torch.from_numpy(asked).to(rows.device)
-    some, own = gather(rows, asked), code[mine]
+    some, own = gather(rows, asked, centre), code[mine]
     for start in range(0, n, _TILE):
         place = slice(start, min(start + _TILE, n))
-        away = torch.addmm(norms[place], some, rows[place].float().T, alpha=-2).add_(norms[mine][:, None])
+        others = seen_from(centre, rows[place])
+        away = torch.addmm(norms[place], some, others.T, alpha=-2).add_(norms[mine][:, None])
         away.masked_fill_(own[:, None] == code[None, place], torch.inf)
         nearest = torch.minimum(nearest, away.amin(dim=1))
     edges = np.sort(nearest.clamp_(min=0).sqrt().double().cpu().numpy())
@@ -91,15 +97,17 @@ class Balls:
 
 def balls(rows: Float[Tensor, "n d"], radius: float) -> Balls:
     """All pairs of rows nearer than the radius; half of the products suffice, for distance is symmetric."""
-    n, norms = len(rows), sq_norms(rows)
+    n, centre = len(rows), centre_of(rows).point
+    norms = sq_norms(rows, centre)
     limit = radius * radius
     firsts, seconds = [], []
     for start in range(0, n, _TILE):
         mine = slice(start, min(start + _TILE, n))
-        block = rows[mine].float()
+        block = seen_from(centre, rows[mine])
         for other in range(start, n, _TILE):
             place = slice(other, min(other + _TILE, n))
-            away = torch.addmm(norms[place], block, rows[place].float().T, alpha=-2).add_(norms[mine, None])
+            others = seen_from(centre, rows[place])
+            away = torch.addmm(norms[place], block, others.T, alpha=-2).add_(norms[mine, None])
             near = away < limit
             if other == start:
                 near = near.triu(diagonal=1)

@@ -33,13 +33,25 @@ def as_rows(array: Float[np.ndarray, "n d"] | Float[Tensor, "n d"]) -> Float[Ten
     return rows
 
 
-def blocks(rows: Float[Tensor, "n d"], width: int = 0) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
+def blocks(
+    rows: Float[Tensor, "n d"], width: int = 0, centre: Float32[Tensor, " d"] | None = None
+) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
     """The rows piece by piece in float32, each with where it lies.
 
     Args: width: columns of the largest result computed from a block, if more than the rows have.
+          centre: where the rows are seen from; default: the origin.
     """
     for place in letting_go(rows, _places(len(rows), max(rows.shape[1], width))):
-        yield place, rows[place].float()
+        yield place, seen_from(centre, rows[place])
+
+
+def seen_from(centre: Float[Tensor, " d"] | None, rows: Float[Tensor, "b d"]) -> Float32[Tensor, "b d"]:
+    """rows − centre in float32. float64 rows are subtracted in float64: only what is left is rounded.
+
+    >>> seen_from(torch.tensor([1e6]), torch.tensor([[1e6 + 0.01]], dtype=torch.float64))
+    tensor([[0.0100]])
+    """
+    return rows.float() if centre is None else torch.sub(rows, centre).float()
 
 
 def take(rows: Shaped[Tensor, "n ..."], positions: Int64[np.ndarray, " k"]) -> Shaped[Tensor, "k ..."]:
@@ -49,30 +61,40 @@ def take(rows: Shaped[Tensor, "n ..."], positions: Int64[np.ndarray, " k"]) -> S
     return found
 
 
-def gather(rows: Float[Tensor, "n d"], positions: Int64[np.ndarray, " k"]) -> Float32[Tensor, "k d"]:
-    """These rows in float32."""
-    return take(rows, positions).float()
+def gather(
+    rows: Float[Tensor, "n d"],
+    positions: Int64[np.ndarray, " k"],
+    centre: Float32[Tensor, " d"] | None = None,
+) -> Float32[Tensor, "k d"]:
+    """These rows in float32, as seen from a centre."""
+    return seen_from(centre, take(rows, positions))
 
 
-def sq_norms(rows: Float[Tensor, "n d"]) -> Float32[Tensor, " n"]:
-    """Squared length of each row."""
+def sq_norms(
+    rows: Float[Tensor, "n d"], centre: Float32[Tensor, " d"] | None = None
+) -> Float32[Tensor, " n"]:
+    """Squared length of each row, or distance from a centre."""
     out = torch.empty(len(rows), device=rows.device)
-    for place, block in blocks(rows):
+    for place, block in blocks(rows, centre=centre):
         torch.linalg.vecdot(block, block, out=out[place])
     return out
 
 
 def parts(
-    rows: Float[Tensor, "N d"], positions: Int64[np.ndarray, " k"], width: int = 0
+    rows: Float[Tensor, "N d"],
+    positions: Int64[np.ndarray, " k"],
+    width: int = 0,
+    centre: Float32[Tensor, " d"] | None = None,
 ) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
     """The rows at these positions piece by piece in float32, each with its place among the positions.
 
     They are copies, which may be written to.
 
     Args: width: columns of the largest result computed from a block, if more than the rows have.
+          centre: where the rows are seen from; default: the origin.
     """
     for place in _places(len(positions), max(rows.shape[1], width)):
-        yield place, gather(rows, positions[place])
+        yield place, gather(rows, positions[place], centre)
 
 
 def _places(n: int, width: int) -> Iterator[slice]:

@@ -249,7 +249,8 @@ def multinomial(
 def span(rows: Vectors) -> tuple[Float[np.ndarray, "r d"], Float[np.ndarray, "n r"]]:
     """Orthonormal principal axes of the rows' span, and the rows' coordinates on them; r ≤ min(n, d).
 
-    By the eigenvectors of the smaller Gram matrix, a fifth of the time of a singular value decomposition.
+    By the eigenvectors of the smaller Gram matrix, a fifth of the time of a singular value decomposition. Rows that
+    are all zero, or have no columns, span nothing: r = 0.
 
     >>> axes, coordinates = span(np.array([[3.0, 4.0, 0.0]]))
     >>> bool(np.allclose(coordinates @ axes, [[3, 4, 0]])), coordinates.shape
@@ -258,7 +259,7 @@ def span(rows: Vectors) -> tuple[Float[np.ndarray, "r d"], Float[np.ndarray, "n 
     n, d = rows.shape
     gram = rows @ rows.T if n <= d else rows.T @ rows
     squares, vectors = np.linalg.eigh(gram.astype(np.float64))
-    kept = squares > max(1e-6 * squares[-1], 1e-12)  # below lies rounding
+    kept = squares > max(1e-6 * squares.max(initial=0.0), 1e-12)  # below lies rounding
     squares, vectors = squares[kept], vectors[:, kept]
     if n > d:
         return vectors.T, rows @ vectors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vizsla.engine import Engine
 from vizsla.functional.kmeans import Assigned, assigned, first_centroids, lloyd, nearest, sampled
-from vizsla.functional.rows import as_rows, sq_norms
+from vizsla.functional.rows import as_rows, seen_from, sq_norms
 from vizsla.functional.spaces import Points
-from vizsla.shards.learned import Labels
+from vizsla.shards.learned import Labels, centre_in
 from vizsla.shards.pool import Shard, Shards
 from vizsla.shards.ranking import NOTHING, Ranked
 
@@ -36,6 +36,8 @@ class _Farthest:
     """Ids that are not to be chosen, those chosen already among them; ascending."""
     seed: int
     n: int
+    amid: Float32[Tensor, " d"]
+    """A point amid the pool, from which distances are reckoned."""
 
     def __call__(self, shard: Shard) -> Ranked:
         """The n farthest by squared distance; infinite where there is no centre."""
@@ -43,7 +45,7 @@ class _Farthest:
         away = np.full(len(kept), np.inf)
         if len(self.centres) and len(kept):
             rows = torch.cat([as_rows(shard.vectors()[kept]), as_rows(self.centres)])
-            away = Points(rows).nearest(np.arange(len(kept), len(rows)))[: len(kept)]
+            away = Points(rows, self.amid).nearest(np.arange(len(kept), len(rows)))[: len(kept)]
         return Ranked(shard.first + kept, away, shard.chance(self.seed)[kept]).best(self.n)
 
 
@@ -54,11 +56,12 @@ def k_center(pool: Shards, labels: Labels, n: int, seed: int, engine: Engine) ->
     them is farther than every row that was left behind, it is the farthest of all; then another pass is due.
     """
     ids, rows = np.empty(0, np.int64), labels.rows
+    amid = centre_in(pool, labels.left_out, engine).point
     while len(ids) < n:
         taken = np.sort(np.concatenate([labels.closed, ids]))
-        candidates, limit = _farthest(pool, _Farthest(rows, taken, seed, _OF_EACH), engine)
+        candidates, limit = _farthest(pool, _Farthest(rows, taken, seed, _OF_EACH, amid), engine)
         vectors = pool.take(candidates.ids, engine)
-        chosen = _greedy(candidates, as_rows(vectors), limit, n - len(ids))
+        chosen = _greedy(candidates, Points(as_rows(vectors), amid), limit, n - len(ids))
         ids = np.concatenate([ids, candidates.ids[chosen]])
         rows = np.concatenate([rows, vectors[chosen]])
     return ids
@@ -80,9 +83,9 @@ def _worth(rows: Ranked, place: int) -> tuple[float, float]:
     return float(rows.scores[place]), -float(rows.chance[place])
 
 
-def _greedy(candidates: Ranked, rows: Tensor, limit: tuple[float, float], n: int) -> list[int]:
+def _greedy(candidates: Ranked, space: Points, limit: tuple[float, float], n: int) -> list[int]:
     """Positions of those that are surely next, at least one."""
-    space, away, chosen = Points(rows), candidates.scores.copy(), list[int]()
+    away, chosen = candidates.scores.copy(), list[int]()
     for _ in range(min(n, len(away))):
         tied = np.flatnonzero(away == away.max())
         best = int(tied[candidates.chance[tied].argmin()])
@@ -102,11 +105,13 @@ class _Assign:
     """Work on a shard: give its unlabelled rows to their nearest centroids."""
 
     centroids: Float32[Tensor, "k d"]
+    """As seen from the point amid the pool."""
     closed: Int64[np.ndarray, " l"]
+    amid: Float32[Tensor, " d"]
 
     def __call__(self, shard: Shard) -> tuple[Tensor, Tensor, float]:
-        rows = as_rows(shard.vectors())
-        found = assigned(rows, self.centroids, torch.from_numpy(_inside(shard, self.closed)), sq_norms(rows))
+        rows, inside = as_rows(shard.vectors()), torch.from_numpy(_inside(shard, self.closed))
+        found = assigned(rows, self.centroids, inside, sq_norms(rows, self.amid), self.amid)
         return found.sums, found.counts, found.cost
 
 
@@ -116,12 +121,14 @@ class _Nearest:
 
     centroids: Float32[Tensor, "k d"]
     closed: Int64[np.ndarray, " l"]
+    amid: Float32[Tensor, " d"]
     depth: int
 
     def __call__(self, shard: Shard) -> tuple[Float32[Tensor, "p k"], Int64[Tensor, "p k"]]:
         """Squared distances and ids; inf and −1 where there are not so many."""
         outside = torch.from_numpy(np.where(_inside(shard, self.closed), 0.0, np.inf)).float()
-        near, where = nearest(as_rows(shard.vectors()), self.centroids, outside, self.depth)
+        rows = as_rows(shard.vectors())
+        near, where = nearest(rows, self.centroids, outside, self.depth, centre=self.amid)
         return near, torch.where(where >= 0, where + shard.first, -1)
 
 
@@ -140,10 +147,11 @@ def k_means(pool: Shards, labels: Labels, n: int, seed: int, engine: Engine) -> 
     open_ones = np.ones(len(pool), bool)
     open_ones[closed] = False
     allowed = np.flatnonzero(open_ones)
-    sample = as_rows(pool.take(sampled(allowed, n, rng), engine)).float()
+    amid = centre_in(pool, closed, engine).point
+    sample = seen_from(amid, as_rows(pool.take(sampled(allowed, n, rng), engine)))
     first = first_centroids(sample, n, rng, settle=len(sample) < len(allowed))
-    found = lloyd(first, lambda centroids: _assigned(pool, _Assign(centroids, closed), engine))
-    return _representatives(pool, found.centroids, closed, engine)
+    found = lloyd(first, lambda centroids: _assigned(pool, _Assign(centroids, closed, amid), engine))
+    return _representatives(pool, _Nearest(found.centroids, closed, amid, _NEAREST), engine)
 
 
 def _assigned(pool: Shards, work: _Assign, engine: Engine) -> Assigned:
@@ -158,19 +166,17 @@ def _assigned(pool: Shards, work: _Assign, engine: Engine) -> Assigned:
     )
 
 
-def _representatives(
-    pool: Shards, centroids: Float32[Tensor, "k d"], closed: Int64[np.ndarray, " l"], engine: Engine
-) -> Int64[np.ndarray, " k"]:
+def _representatives(pool: Shards, work: _Nearest, engine: Engine) -> Int64[np.ndarray, " k"]:
     """For each centroid in turn the nearest row that no earlier one took."""
     for doubled in count():  # where one has lost all of its nearest to others, look farther
-        options = _nearest(pool, _Nearest(centroids, closed, _NEAREST << doubled), engine)
+        options = _nearest(pool, replace(work, depth=work.depth << doubled), engine)
         taken: dict[int, None] = {}
         for mine in options.T.tolist():
             free = next((row for row in mine if row >= 0 and row not in taken), None)
             if free is None:
                 break
             taken[free] = None
-        if len(taken) == len(centroids):
+        if len(taken) == len(work.centroids):
             break
     return np.array(list(taken), np.int64)
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vizsla.engine import Engine
+from vizsla.functional.centre import Centre, centre_of, looked_at
 from vizsla.functional.geometry import SETTLING, PrincipalAxes, axes_that_fit, principal_axes
 from vizsla.functional.rows import as_rows
 from vizsla.shards.pool import Shard, Shards
@@ -51,6 +52,8 @@ class Learned:
     closed: Int64[np.ndarray, " t"]
     """Ids that are not to be chosen, ascending."""
     seed: int
+    centre: Centre | None = None
+    """Of the whole pool. None where the rule looks at no features."""
     axes: PrincipalAxes | None = None
     """Of the whole pool: where the head sees rows. None where the rule asks no head."""
     head: Linear | None = None
@@ -62,7 +65,7 @@ class Learned:
     def view(self, shard: Shard) -> View:
         """What the rule sees of a shard: its unlabelled rows, as candidates of their own ids."""
         vectors, kept = shard.vectors(), shard.others(self.closed)
-        pool = Pool(as_rows(vectors), kept, np.empty(0, np.int64))
+        pool = Pool(as_rows(vectors), kept, np.empty(0, np.int64), self.centre)
         seen = (
             None if self.axes is None else Pool(as_rows(self.axes.directions(vectors)), kept, pool.labelled)
         )
@@ -110,6 +113,7 @@ def learn(
         rule,
         labels.closed,
         seed,
+        centre_in(pool, labels.left_out, engine) if "embeddings" in rule.needs else None,
         axes,
         None if head is None else (head.weight, head.bias),
         _linear(view.draws),
@@ -130,6 +134,12 @@ def axes_of(pool: Shards, engine: Engine) -> PrincipalAxes:
     step = max(1, len(pool) // SETTLING)
     rows = pool.take(np.arange(0, len(pool), step), engine)
     return principal_axes(rows, axes_that_fit(len(pool), pool.row_bytes))
+
+
+def centre_in(pool: Shards, left_out: Int64[np.ndarray, " s"], engine: Engine) -> Centre:
+    """Where the pool lies, by the evenly spaced rows that `centre_of` would look at on one machine."""
+    kept = np.setdiff1d(np.arange(len(pool)), left_out, assume_unique=True)
+    return centre_of(as_rows(pool.take(looked_at(kept), engine)))
 
 
 def _linear(draws: Draws | None) -> Linear | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from vizsla.errors import BadArray, NotEnoughImages
+from vizsla.functional.centre import Centre, centre_of
 from vizsla.functional.rows import as_rows, parts, take
 from vizsla.functional.uncertainty import at_least_float32, in_cache
 from vizsla.registry import Registry
@@ -29,6 +31,15 @@ class Pool:
     """Where the candidates lie in `rows`, in the order of the view."""
     labelled: Int64[np.ndarray, " l"]
     """Where the labelled images lie."""
+    given_centre: Centre | None = None
+    """Of the larger pool that this is a part of; None: found where it is needed."""
+
+    @cached_property
+    def centre(self) -> Centre:
+        """Where candidates and labelled images lie: what is reckoned with them is reckoned as seen from there."""
+        if self.given_centre is not None:
+            return self.given_centre
+        return centre_of(self.rows, np.sort(np.concatenate([self.candidates, self.labelled])))
 
     def compact(self) -> Pool:
         """The same in an array of its own, where candidates and labelled are less than half of the rows."""
@@ -43,7 +54,7 @@ class Pool:
     def _copy(self) -> Pool:
         kept = np.concatenate([self.candidates, self.labelled])
         n = len(self.candidates)
-        return Pool(take(self.rows, kept), np.arange(n), np.arange(n, len(kept)))
+        return Pool(take(self.rows, kept), np.arange(n), np.arange(n, len(kept)), self.given_centre)
 
     @property
     def is_candidate(self) -> Bool[np.ndarray, " N"]:
@@ -58,9 +69,11 @@ class Pool:
         mask[rows] = True
         return mask
 
-    def of_candidates(self) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
-        """The candidates' rows piece by piece in float32, each with its place in the view."""
-        return parts(self.rows, self.candidates)
+    def of_candidates(
+        self, centre: Float32[Tensor, " d"] | None = None
+    ) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
+        """The candidates' rows piece by piece in float32, as seen from a centre, each with its place in the view."""
+        return parts(self.rows, self.candidates, centre=centre)
 
 
 @dataclass(frozen=True, eq=False)

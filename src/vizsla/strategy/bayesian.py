@@ -175,7 +175,7 @@ def expected_gradient_batch(view: View, n: int, rng: Generator) -> Batch:
     """The n images whose labels would change a linear head most, to be expected by its own predictions."""
     pool, probs = pool_of(view), probs_of(view)
     norms = torch.empty(len(view.ids), device=pool.rows.device)
-    for place, rows in pool.of_candidates():
+    for place, rows in pool.of_candidates(pool.centre.vantage):
         norms[place] = rows.norm(dim=1)
     return view.top(uncertainty.expected_gradient(probs, norms.to(probs.device)), n, rng)
 
@@ -197,9 +197,9 @@ def density_weighted_batch(view: View, n: int, rng: Generator) -> Batch:
 
 
 def mean_direction(pool: Pool) -> Float64[Tensor, " d"]:
-    """Mean of the candidates' rows scaled to unit length."""
+    """Mean of the candidates' rows scaled to unit length, as seen from `Centre.vantage`."""
     total = torch.zeros(pool.rows.shape[1], dtype=torch.float64, device=pool.rows.device)
-    for _, rows in pool.of_candidates():
+    for _, rows in pool.of_candidates(pool.centre.vantage):
         total += torch.nn.functional.normalize(rows, dim=1).sum(dim=0)
     return total / len(pool.candidates)
 
@@ -213,6 +213,8 @@ def mean_similarity(pool: Pool, middle: Float64[Tensor, " d"] | None = None) -> 
     """
     mean = (mean_direction(pool) if middle is None else middle).float()
     cosines = torch.empty(len(pool.candidates), device=pool.rows.device)
-    for place, rows in pool.of_candidates():  # a list of small results would keep the freed blocks apart
+    for place, rows in pool.of_candidates(
+        pool.centre.vantage
+    ):  # a list of small results would keep the freed blocks apart
         cosines[place] = torch.nn.functional.normalize(rows, dim=1) @ mean
     return (1 + cosines) / 2

@@ -23,7 +23,7 @@ PSEUDO_CLASSES = 20
 def coreset_batch(view: View, n: int, rng: Generator) -> Batch:
     """Greedy k-center: each next image is the farthest from all that are labelled or chosen."""
     pool = pool_of(view)
-    space = Points(pool.rows)
+    space = Points(pool.rows, pool.centre.point)
     bounds = space.nearest(pool.labelled) if len(pool.labelled) else np.full(len(space), np.inf)
     bounds[~pool.is_candidate] = -np.inf
     return _pick(view, pool, *coverage.k_center(space, bounds, n, rng))
@@ -33,7 +33,7 @@ def coreset_batch(view: View, n: int, rng: Generator) -> Batch:
 def kmeans_batch(view: View, n: int, rng: Generator) -> Batch:
     """As many clusters of the unlabelled images as are asked for, and of each the image nearest its centre."""
     pool = pool_of(view)
-    found = kmeans(pool.rows, n, rng, mask=pool.is_candidate)
+    found = kmeans(pool.rows, n, rng, mask=pool.is_candidate, centre=pool.centre.point)
     return _pick(
         view, pool, nearest_unpicked(pool.rows, found.centroids, mask=pool.is_candidate), np.zeros(n)
     )
@@ -55,7 +55,7 @@ def probcover_batch(view: View, n: int, rng: Generator) -> Batch:
     pool = pool_of(view).alone()
     found = kmeans(pool.rows, min(view.classes or PSEUDO_CLASSES, len(pool.rows)), rng)
     graph = balls(pool.rows, pure_radius(pool.rows, found.labels, rng))
-    space, candidate = Points(pool.rows), pool.is_candidate
+    space, candidate = Points(pool.rows, pool.centre.point), pool.is_candidate
 
     def farthest(chosen: Int64[np.ndarray, " p"]) -> int:
         away = space.nearest(chosen) if len(chosen) else np.zeros(len(space))
@@ -72,7 +72,8 @@ def badge_batch(view: View, n: int, rng: Generator) -> Batch:
     pool, probs = pool_of(view), probs_of(view)
     everywhere = torch.zeros(len(pool.rows), probs.shape[1], device=pool.rows.device)
     everywhere[torch.from_numpy(pool.candidates)] = probs.float().to(pool.rows.device)
-    space, bounds = Gradients(pool.rows, everywhere), pool.is_candidate.astype(np.float64)
+    space = Gradients(pool.rows, everywhere, pool.centre.vantage)
+    bounds = pool.is_candidate.astype(np.float64)
     lengths = np.where(bounds > 0, space.lengths(), -1.0)
     first = int(rng.choice(np.flatnonzero(lengths == lengths.max())))
     return _pick(view, pool, *coverage.d2_sampling(space, bounds, n, rng, first=first))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from numpy.random import Generator
+from torch import Tensor
 
 from vizsla.functional import perturbation
 from vizsla.functional.design import bait, doubt
@@ -35,16 +36,19 @@ def bait_batch(view: View, n: int, rng: Generator) -> Batch:
 def maxherding_batch(view: View, n: int, rng: Generator) -> Batch:
     """Images that between them, and with the labelled ones, are near to as many others as can be."""
     pool = pool_of(view)
-    weights = torch.ones(len(pool.candidates))
-    return view.pick(*herding(pool.rows, pool.candidates, pool.labelled, weights, n, rng))
+    return _herded(view, torch.ones(len(pool.candidates)), n, rng)
 
 
 @strategies.rule("uherding", needs={"embeddings", "probs"}, joint=True)
 def uherding_batch(view: View, n: int, rng: Generator) -> Batch:
     """As `maxherding`, but near to what the model is unsure of. Wants calibrated probabilities."""
+    return _herded(view, 1 + margin(probs_of(view).double()), n, rng)
+
+
+def _herded(view: View, weights: Tensor, n: int, rng: Generator) -> Batch:
     pool = pool_of(view)
-    weights = 1 + margin(probs_of(view).double())
-    return view.pick(*herding(pool.rows, pool.candidates, pool.labelled, weights, n, rng))
+    seen_from = pool.centre.vantage
+    return view.pick(*herding(pool.rows, pool.candidates, pool.labelled, weights, n, rng, centre=seen_from))
 
 
 @strategies.rule("alfamix", needs={"head", "labels"}, joint=True)
