@@ -1,6 +1,7 @@
 """compare: paired, resumable, and honest about its inputs."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -276,3 +277,31 @@ def test_a_comparison_without_a_ceiling_draws_none(toys, tmp_path):
     comparison = vizsla.compare(toys, strategies=["random"], out=tmp_path / "out", epochs=1, **plan)
     assert comparison.settings["ceiling"] is None
     assert "nan" not in (tmp_path / "out" / "report.html").read_text().lower().replace("nano", "")
+
+
+@pytest.mark.parametrize("given", ["a path", "a data set", "a data set without labels"])
+def test_a_test_set_that_lacks_a_class_is_joined_by_name_however_it_is_given(given, toys, tmp_path, caplog):
+    for name in ("green", "red"):  # numbers 1 and 2 of the pool, 0 and 1 of their own
+        shutil.copytree(toys / name, tmp_path / "test" / name)
+    test = tmp_path / "test"
+    if given != "a path":
+        test = vizsla.IndexedDataset(test, test=given == "a data set")
+    found = vizsla.compare(
+        toys,
+        strategies=["random"],
+        test=test,
+        **SMALL | {"seeds": 1, "initial": 36, "budget": 36, "random_budget": 36},
+    )
+    assert found.curves[0].values().tolist() == [1.0]
+    assert "has no image of class blue" in caplog.text
+    if given != "a path":
+        assert test.classes == ("green", "red")
+        assert len(test.labelled()) == (24 if given == "a data set" else 0)
+
+
+def test_a_class_that_the_pool_lacks_is_an_error_for_a_data_set_as_for_a_path(toys, tmp_path):
+    other = vizsla.IndexedDataset(toy_images(tmp_path / "other", classes=("blue", "black")), test=True)
+    with pytest.raises(
+        NoLabel, match=r"12 images .* of class 'black', which is none of the classes blue, green, red"
+    ):
+        vizsla.compare(toys, test=other, **SMALL)

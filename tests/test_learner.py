@@ -1,8 +1,12 @@
+import shutil
+
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 import vizsla
-from vizsla.errors import BadOption, NotEnoughImages, UnknownName
+from vizsla.errors import BadArray, BadOption, NoLabel, NotEnoughImages, UnknownName
 from vizsla.learner import ActiveLearner
 from vizsla.oracle import FilenameOracle
 from vizsla.testing import TOY_BACKBONE, toy_images
@@ -234,3 +238,127 @@ def test_auto_asks_less_for_what_looks_like_images_of_no_class(dataset):
     after = (colours[learner.choose(8).ids] == 2).sum()
     assert before >= 4
     assert after <= before // 2
+
+
+# --- classes are names
+
+
+def test_classes_of_a_test_set_that_lacks_one_are_joined_by_name_and_that_is_said(tmp_path, caplog):
+    """Number 0 is cat in the pool and dog in the test set: by numbers every answer would be wrong."""
+    pool = vizsla.IndexedDataset(toy_images(tmp_path / "pool", classes=("cat", "dog", "fox")))
+    for name in ("dog", "fox"):
+        shutil.copytree(tmp_path / "pool" / name, tmp_path / "test" / name)
+    test = vizsla.IndexedDataset(tmp_path / "test", test=True)
+    before = test.labels.copy()
+    curve = learner_on(pool).run(budget=36, batch=36, test=test)
+    assert curve.values().tolist() == [1.0]
+    assert "has no image of class cat" in caplog.text
+    assert test.classes == ("dog", "fox")
+    assert test.labels.tolist() == before.tolist()
+
+
+def test_only_labelled_images_of_a_test_set_count(dataset, tmp_path):
+    test = vizsla.IndexedDataset(toy_images(tmp_path / "test", seed=9))
+    for image in range(0, 36, 4):  # the others have label 0, which is none
+        test.label_from_filename(image)
+    assert learner_on(dataset).run(budget=36, batch=36, test=test).values().tolist() == [1.0]
+
+
+def test_a_test_set_of_a_class_that_the_pool_lacks_or_without_labels_is_refused(dataset, tmp_path):
+    other = toy_images(tmp_path / "test", classes=("blue", "green", "pink"))
+    with pytest.raises(
+        NoLabel, match=r"12 images of .* are of class 'pink', which is none of the classes blue, green, red"
+    ):
+        learner_on(dataset).run(budget=9, test=vizsla.IndexedDataset(other, test=True))
+    with pytest.raises(NoLabel, match="test=True"):
+        learner_on(dataset).run(budget=9, test=vizsla.IndexedDataset(other))
+
+
+# --- what comes from outside
+
+
+EVEN = np.full((36, 3), 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (EVEN[:18], r"shape \(36, 3\): a row for each image .* not \(18, 3\)"),
+        (np.vstack([EVEN, EVEN[:1]]), r"not \(37, 3\)"),
+        (np.vstack([EVEN, EVEN]), r"not \(72, 3\)"),
+        (np.full((36, 2), 0.5), r"a column for each class, not \(36, 2\)"),
+        (np.full((36, 5), 0.2), r"not \(36, 5\)"),
+        (EVEN[:, 0], r"not \(36,\)"),
+        (None, r"numbers of shape \(36, 3\), not None"),
+        ({"probs": EVEN}, "not a dict"),
+        ([[0.5, 0.5], [1.0]], "not a list of 2"),
+        (np.full((36, 3), np.nan), "row 0 is not a probability row"),
+        (EVEN - 1, "smallest entry is -0.6667"),
+        (np.log(EVEN), "Pass softmax outputs, not logits"),
+    ],
+)
+def test_probabilities_of_another_shape_or_none_at_all_are_refused(dataset, answer, message):
+    with pytest.raises(BadArray, match=f"what predict returned.*{message}"):
+        ActiveLearner(dataset, predict=lambda data, ids: answer, strategy="margin").query(5)
+    assert not len(dataset.labelled())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda probs: probs.tolist(),
+        lambda probs: pd.DataFrame(probs),
+        lambda probs: probs.astype(np.float16),
+        lambda probs: torch.tensor(probs, requires_grad=True),
+        lambda probs: torch.tensor(probs).bfloat16(),
+        lambda probs: [torch.tensor(row) for row in probs],
+        lambda probs: probs.astype(object),
+    ],
+    ids=["list", "table", "float16", "with a gradient", "bfloat16", "list of tensors", "objects"],
+)
+def test_probabilities_of_any_kind_give_what_the_plain_array_gives(dataset, kind):
+    probs = np.random.default_rng(0).permutation(np.linspace([0.9, 0.05, 0.05], [0.5, 0.4, 0.1], 36))
+    plain, other = (
+        ActiveLearner(dataset, predict=lambda data, ids, given=given: given, strategy="margin").choose(5)
+        for given in (probs, kind(probs))
+    )
+    assert set(other.ids) == set(np.argsort(probs[:, 0] - probs[:, 1])[:5])
+    assert set(other.ids) == set(plain.ids)
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, "2", None])
+def test_a_batch_is_a_whole_number_of_images(dataset, n):
+    with pytest.raises(BadOption, match="n must be"):
+        learner_on(dataset, strategy="random").query(n)
+
+
+def test_when_all_are_labelled_that_is_said(dataset):
+    learner = learner_on(dataset, strategy="random")
+    assert len(learner.query(36.0)) == 36
+    with pytest.raises(NotEnoughImages, match="all are labelled or skipped"):
+        learner.query(1)
+
+
+class Sloppy:
+    """An oracle that answers for other images than those it is asked about."""
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def label(self, dataset, ids, *, round=0, source="al"):
+        for idx in self.answers(ids):
+            dataset.label_from_filename(idx)
+        return len(ids)
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (lambda ids: [], "no answer for 3 of 3 images, such as "),
+        (lambda ids: ids[:2], "no answer for 1 of 3 images"),
+        (lambda ids: [*ids, *(i for i in range(36) if i not in ids)], "which it was not asked about"),
+    ],
+)
+def test_an_oracle_that_leaves_images_out_or_labels_others_is_found(dataset, answers, message):
+    with pytest.raises(NoLabel, match=message):
+        learner_on(dataset, strategy="random", oracle=Sloppy(answers)).query(3)

@@ -520,3 +520,18 @@ def test_a_notebook_shows_the_picture_inline_and_takes_answers(tmp_path: Path) -
     assert text.endswith("labelled 2 [1 0]\n")
     assert ["image/png" in c["data"] for kind, c in content if kind == "display_data"] == [True, True]
     assert sum(kind == "clear_output" for kind, _ in content) == 2
+
+
+def test_choices_in_another_order_than_the_data_sets_classes_are_joined_by_name(flat: IndexedDataset) -> None:
+    """The person's class 0 is dog, the data set's is cat."""
+    Person("dog").as_oracle(classes=("dog", "cow", "cat")).label(flat, [0])
+    assert flat.classes[flat.labels[0]] == "dog"
+
+
+def test_a_noisy_oracle_of_other_classes_or_images_than_the_data_sets_is_refused(
+    flat: IndexedDataset,
+) -> None:
+    with pytest.raises(BadOption, match="told of 5 classes, but the data set has cat, cow, dog"):
+        NoisyOracle([0] * len(flat), 0.5, n_classes=5, seed=0).label(flat, [0])
+    with pytest.raises(BadOption, match="the truth has 1 classes, but the data set"):
+        NoisyOracle([0], 0.5, n_classes=3, seed=0).label(flat, [0])

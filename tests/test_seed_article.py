@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -292,3 +294,50 @@ def test_asking_for_more_than_there_is_names_both_numbers(colours: IndexedDatase
 def test_a_model_that_returns_no_logits_per_image_is_an_error(colours: IndexedDataset):
     with pytest.raises(BadArray, match=r"logits, not shape \(36,\)"):
         ask(nn.Flatten(0), IndexedDataset(colours.dir_path, transform=lambda image: torch.tensor(0.5)), 3)
+
+
+class Wrapped(nn.Module):
+    """The linear network, its logits in whatever others return them in."""
+
+    def __init__(self, linear: nn.Linear, wrap: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.linear = linear
+        self.wrap = wrap
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.wrap(self.linear(images))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda logits: (logits, torch.zeros(len(logits), 7)),
+        lambda logits: [logits, None],
+        lambda logits: {"logits": logits, "loss": None},
+        lambda logits: SimpleNamespace(logits=logits),
+    ],
+    ids=["with features", "list", "dictionary", "object"],
+)
+def test_logits_are_found_in_what_networks_return(colours: IndexedDataset, linear: nn.Linear, wrap: Any):
+    twin = IndexedDataset(colours.dir_path, transform=mean_colour)
+    assert ask(Wrapped(linear, wrap), colours, 5, seed=1) == ask(linear, twin, 5, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "message"),
+    [
+        (lambda logits: None, "logits, not None"),
+        (lambda logits: {"scores": logits}, "logits, not a dict"),
+        (lambda logits: logits.tolist(), "logits, not a list"),
+        (lambda logits: (torch.zeros(len(logits), 7), logits), r"not \(36, 7\)"),
+        (lambda logits: logits[:, :2], r"shape \(36, 3\).* a column for each class, not \(36, 2\)"),
+        (lambda logits: logits[:1], r"not \(1, 3\)"),
+        (lambda logits: logits / 0, "NaN or infinity for blue/000.png"),
+    ],
+)
+def test_what_holds_no_logits_of_the_classes_is_refused(
+    colours: IndexedDataset, linear: nn.Linear, wrap: Any, message: str
+):
+    with pytest.raises(BadArray, match=message):
+        ask(Wrapped(linear, wrap), colours, 5)
+    assert not len(colours.labelled())

@@ -12,6 +12,7 @@
         ├── UnknownName            no strategy, backbone, … of that name
         ├── NotEnoughImages        more images asked for than there are
         ├── BadArray               an array has the wrong shape or values
+        │   └── BadBatch           a strategy gives anything but the batch asked for
         ├── BadWeights             pretrained weights are missing, unreadable or of another network
         ├── BadOption              options that do not go together
         └── DiskFull               no room to write
@@ -70,6 +71,9 @@ class NotEnoughImages(UserError): ...
 
 
 class BadArray(UserError): ...
+
+
+class BadBatch(BadArray): ...
 
 
 class BadWeights(UserError): ...

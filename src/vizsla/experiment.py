@@ -318,9 +318,22 @@ def _datasets(
             "or, if they are classes, use --no-splits."
         )
     classes_of(pool)  # an image without a class, or a single class, is said before anything slow
-    if test is None or isinstance(test, IndexedDataset):
-        return pool, test
-    return pool, IndexedDataset(test, test=True, classes=pool.classes, check=check, splits=splits)
+    if test is None:
+        return pool, None
+    if not isinstance(test, IndexedDataset):
+        test = IndexedDataset(test, test=True, classes=pool.classes, check=check, splits=splits)
+    elif not len(test.labelled()):
+        test = test.with_classes(pool.classes)
+        for image in range(len(test)):
+            test.label_from_filename(image)
+    return pool, _labelled_part(test.joined(pool.classes))
+
+
+def _labelled_part(dataset: IndexedDataset) -> IndexedDataset:
+    known = dataset.labelled()
+    part = dataset.subset(known)
+    part.labels[:], part.unlabeled_mask[:] = dataset.labels[known], 0
+    return part
 
 
 def _check_before_embedding(plan: Plan, pool: IndexedDataset, test: IndexedDataset | None) -> None:

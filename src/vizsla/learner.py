@@ -12,13 +12,14 @@ from jaxtyping import Float, Int64
 
 from vizsla.curves import LearningCurve
 from vizsla.data.indexed import IndexedDataset
-from vizsla.errors import BadOption, NotEnoughImages, UnknownName
+from vizsla.errors import BadOption, NoLabel, NotEnoughImages, UnknownName
+from vizsla.functional.given import as_probs, whole
 from vizsla.functional.metrics import evaluate
 from vizsla.models.backbones import DEFAULT, load_backbone
 from vizsla.models.frozen import Features, FrozenModel
 from vizsla.models.heads import familiarity
 from vizsla.oracle import CsvOracle, FilenameOracle, Oracle, TerminalOracle
-from vizsla.strategy.base import Strategy, as_probs, check_enough, strategies, sub_pool
+from vizsla.strategy.base import Strategy, check_enough, strategies, sub_pool
 from vizsla.types import Batch, Progress
 from vizsla.views import Material
 
@@ -71,14 +72,14 @@ class ActiveLearner:
         inputs: Any = None,
         progress: Progress | None = None,
     ) -> None:
-        if pool_size < 0:
+        if (pool_size := whole("pool_size", pool_size)) < 0:
             raise BadOption(f"a pool size of {pool_size} makes no sense. Use 0 for the whole pool.")
         self.dataset = dataset
         frozen = predict is None and (model is None or isinstance(model, FrozenModel))
         self.strategy = strategies[strategy or ("auto" if frozen else "margin")]
         self.oracle = _oracle(oracle, dataset)
         self.pool_size = pool_size
-        self.seed = seed
+        self.seed = whole("seed", seed, 0)
         self.repetition = repetition
         self.round = 0
         self.batches: list[Batch] = []
@@ -103,14 +104,31 @@ class ActiveLearner:
         batch = self.choose(n, strategy)
         self._seconds["query_seconds"] = time.perf_counter() - started
         source = "random" if batch.strategy == "random" else "al"
+        before = self.dataset.labelled()
         self.oracle.label(self.dataset, batch.ids.tolist(), round=self.round, source=source)
+        self._check_answers(batch.ids, before)
         self.batches.append(batch)
         self.round += 1
         return batch
 
+    def _check_answers(self, asked: Ids, before: Ids) -> None:
+        """Raise NoLabel where an oracle left an image without an answer, or gave one that nobody asked for."""
+        dataset = self.dataset
+        if len(left := np.intersect1d(asked, dataset.pool())):
+            raise NoLabel(
+                f"the oracle gave no answer for {len(left)} of {len(asked)} images, such as "
+                f"{dataset.file_name(left[0])}. It must label, skip or mark as an outlier each image it is asked about."
+            )
+        asked_for = np.concatenate([asked, before, *(batch.ids for batch in self.batches)])
+        if len(more := np.setdiff1d(dataset.labelled(), asked_for)):
+            raise NoLabel(
+                f"the oracle labelled {dataset.file_name(more[0])}, which it was not asked about. "
+                "It is given positions in the data set, and answers for those."
+            )
+
     def choose(self, n: int, strategy: str | None = None) -> Batch:
         """The n images to label next, without asking anyone."""
-        rule = strategies[strategy] if strategy else self.strategy
+        rule, n = strategies[strategy] if strategy else self.strategy, whole("n", n, 1)
         if rule.needs and 0 < self.pool_size < n:  # for a random choice, a random sub-pool changes nothing
             raise BadOption(
                 f"a sub-pool of {self.pool_size} images cannot give a batch of {n}. "
@@ -182,9 +200,13 @@ class ActiveLearner:
 
     def predict(self, ids: Ids) -> Float[np.ndarray, "n c"]:
         """Class probabilities of images of the pool."""
-        if self._own_predict is not None:
-            return as_probs(self._own_predict(self.dataset, ids)).numpy()
-        return self.model.predict(self.inputs, ids)
+        if self._own_predict is None and isinstance(self.model, FrozenModel):
+            return self.model.predict(self.inputs, ids)
+        own = self._own_predict
+        given = self.model.predict(self.inputs, ids) if own is None else own(self.dataset, ids)
+        classes = len(self.dataset.classes) or None
+        probs = as_probs(given, len(ids), classes, name="what predict returned")
+        return (probs if probs.dtype != torch.bfloat16 else probs.float()).cpu().numpy()
 
     # --- the loop
 
@@ -206,10 +228,14 @@ class ActiveLearner:
         Args:    budget: total number of labels.
                  batch: labels per round. initial: random labels of the first round; default: `batch`,
                  chosen by the strategy.
-                 test: a labelled data set that is read for reporting, and for `target`.
+                 test: a labelled data set that is read for reporting, and for `target`. Its classes are joined
+                 with those of the pool by their names. It is not changed.
                  on_round: called with each point of the curve.
+        Raises:  NoLabel where the test set has no labels, or a class that the pool has not.
         """
         self._check_budget(budget, batch, initial, target, test)
+        if test is not None and (test_inputs is None or test.classes != self.dataset.classes):
+            test = test.joined(self.dataset.classes)
         if test is not None and test_inputs is None:
             test_inputs = self.model.prepare(test, self._progress)
         points: list[Mapping[str, float]] = []
@@ -249,8 +275,8 @@ class ActiveLearner:
             "outliers_offered": float(self.dataset.outliers.sum()),
         }
         if test is not None:
-            readable = test_inputs.ids
-            point |= evaluate(self.model.predict(test_inputs, readable), test.labels[readable])
+            known = np.intersect1d(test_inputs.ids, test.labelled(), assume_unique=True)
+            point |= evaluate(self.model.predict(test_inputs, known), test.labels[known])
         return point | self._seconds | {"seconds": sum(self._seconds.values())} | dict(told)
 
     def _check_budget(
@@ -299,6 +325,8 @@ class ActiveLearner:
 
 def check_budget(budget: int, available: int) -> None:
     """Raise NotEnoughImages when there are fewer images than the labels asked for."""
+    if budget > available == 0:
+        raise NotEnoughImages("the pool has no image that could be labelled. Add images.")
     if budget > available:
         raise NotEnoughImages(
             f"a budget of {budget} labels is more than the pool of {available} images. "

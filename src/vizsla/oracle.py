@@ -94,7 +94,17 @@ class NoisyOracle:
     def label(
         self, dataset: IndexedDataset, ids: Sequence[int], *, round: int = 0, source: str = "al"
     ) -> int:
+        if dataset.classes and self.n_classes != len(dataset.classes):
+            raise BadOption(
+                f"the oracle was told of {self.n_classes} classes, but the data set has {some(dataset.classes)}. "
+                f"Give n_classes={len(dataset.classes)}."
+            )
         if isinstance(self.truth, Sequence | np.ndarray):
+            if len(self.truth) != len(dataset):
+                raise BadOption(
+                    f"the truth has {len(self.truth)} classes, but the data set {len(dataset)} images. "
+                    "Give one for each image."
+                )
             answers = {idx: int(self.truth[idx]) for idx in ids}
         else:
             self.truth.label(dataset, ids, round=round, source=source)
@@ -300,10 +310,10 @@ class TerminalOracle:
         return int(sum(dataset.unlabeled_mask[idx] == 0 for idx in ids))
 
     def _check(self, dataset: IndexedDataset) -> None:
-        if dataset.classes and dataset.classes != self.asker.choices.classes:
+        if dataset.classes and set(dataset.classes) != set(self.asker.choices.classes):
             raise BadOption(
                 f"the choices are {some(self.asker.choices.classes)}, but the data set's classes are "
-                f"{some(dataset.classes)}. Give both the same classes, in the same order."
+                f"{some(dataset.classes)}. Give both the same classes."
             )
 
     def _step(self, dataset: IndexedDataset, waiting: deque[_Question], place: str) -> None:
@@ -325,7 +335,7 @@ class TerminalOracle:
     def _label(self, dataset: IndexedDataset, question: _Question, label: int, lead_ms: int) -> None:
         name = self.asker.choices.classes[label]
         self._write(dataset, question, "labelled", name, lead_ms)
-        dataset.update_label(question.idx, label)
+        dataset.update_label(question.idx, dataset.classes.index(name) if dataset.classes else label)
         self._answered.append(question)
         self._last = f" · last: {name}"
 

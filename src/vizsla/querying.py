@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from vizsla.data.indexed import IndexedDataset
@@ -31,8 +34,9 @@ def query_the_oracle(
 ) -> Batch:
     """Choose `query_size` images with your model and have them labelled in `dataset`.
 
-    Args:    model: any module from a batch of the data set's images to (b, C) logits. It is put into evaluation
-             mode for the query, and each part of it back into the mode it was in.
+    Args:    model: any module from a batch of the data set's images to (b, C) logits, in the order of the data set's
+             classes; alone, as `.logits` or under "logits", or first in a tuple. It is put into evaluation mode for
+             the query, and each part of it back into the mode it was in.
              interactive: ask the person at the terminal or notebook; else read the class folders.
              pool_size: look at a random sub-pool of that size; 0 looks at everything.
              seed: makes the query repeatable; default: another one each time, as in the article.
@@ -64,16 +68,42 @@ def predict_probs(
     batch_size: int = 128,
     num_workers: int = 0,
 ) -> np.ndarray:
-    """(n, C) softmax outputs of a module that returns logits, for these images in this order."""
+    """(n, C) softmax outputs of a module that returns logits, for these images in this order.
+
+    Raises: BadArray where it returns something else, or NaN.
+    """
     loader = DataLoader(Subset(dataset, ids.tolist()), batch_size=batch_size, num_workers=num_workers)
     modes = {part: part.training for part in model.modules()}  # a part may be frozen in evaluation mode
     model.eval()
     try:
-        outputs = [model(images.to(device)) for images, _, _ in loader]
+        outputs = [logits_of(model(images.to(device))) for images, _, _ in loader]
     finally:
         for part, mode in modes.items():
             part.training = mode
-    logits = torch.cat(outputs)
-    if logits.ndim != 2:
-        raise BadArray(f"the model must return (images, classes) logits, not shape {tuple(logits.shape)}.")
-    return logits.double().softmax(dim=1).cpu().numpy()
+    probs = torch.cat(outputs).double().softmax(dim=1).cpu().numpy() if outputs else np.empty((0, 0))
+    bad = np.flatnonzero(np.isnan(probs).any(axis=1))
+    if len(bad) and len(probs) == len(ids):
+        name = dataset.file_name(int(ids[bad[0]]))
+        raise BadArray(f"the model returned NaN or infinity for {name}. Look for a diverged training run.")
+    return probs
+
+
+def logits_of(output: Any) -> Float[Tensor, "b c"]:
+    """The logits in what a network returned: a tensor, what has them as `.logits` or under that name, or the first of
+    several tensors.
+
+    Raises: BadArray where there are none.
+    """
+    found = output
+    if isinstance(output, Mapping) and "logits" in output:
+        found = output["logits"]
+    elif hasattr(output, "logits"):
+        found = output.logits
+    elif isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
+        found = output[0]
+    if not isinstance(found, Tensor):
+        kind = "None" if output is None else f"a {type(output).__name__}"
+        raise BadArray(f"the model must return (images, classes) logits, not {kind}. Return them alone.")
+    if found.ndim != 2:
+        raise BadArray(f"the model must return (images, classes) logits, not shape {tuple(found.shape)}.")
+    return found

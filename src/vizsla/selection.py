@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Int64
 
 from vizsla.errors import BadArray, BadOption, NotEnoughImages
-from vizsla.functional.rows import as_rows, blocks
-from vizsla.strategy.base import as_probs, strategies, sub_pool
+from vizsla.functional.given import as_probs, class_codes, numbers, row_numbers, whole
+from vizsla.functional.rows import blocks
+from vizsla.strategy.base import strategies, sub_pool
 from vizsla.views import DRAWN, Drawn, Material
 
 
@@ -34,49 +35,37 @@ def select(
              gets those of a logistic regression on embeddings, labelled and labels.
              draws: (N, K, C) class probabilities in K draws of the model, for `bald` and its like; or how to draw
              from that logistic regression, `dropout` (of features) or `laplace`.
-             labelled: row numbers that are labelled already. labels: their classes, in the same order.
+             labelled: row numbers that are labelled already, or a mask of all rows. labels: their classes, by name
+             or number, in the same order.
              n: how many rows. seed: decides every random choice, ties too.
              pool_size: look at a random sub-pool of that size; 0 looks at everything.
+             Arrays may be of any library: NumPy, PyTorch on any device, pandas, Polars, or nested lists.
     Returns: (n,) distinct row numbers, none of them in `labelled`.
     Raises:  BadArray, NotEnoughImages, UnknownName, each with its mend.
 
     >>> select("margin", probs=np.array([[0.9, 0.1], [0.5, 0.5], [0.6, 0.4]]), n=2)
     array([1, 2])
     """
-    rule = strategies[strategy]
+    rule, n, pool_size = strategies[strategy], whole("n", n, 1), whole("pool_size", pool_size, 0)
+    rng = np.random.default_rng(whole("seed", seed, 0))
     features = None if embeddings is None else _features(embeddings)
     given = None if probs is None else as_probs(probs)
     samples = _draws(draws)
     total = _rows(embeddings=features, probs=given, draws=None if isinstance(samples, str) else samples)
-    known = labelled_rows(labelled, total)
+    known = row_numbers("labelled", labelled, total)
+    codes = None if labels is None else class_codes(labels, len(known))
+    _check_classes(codes, given)
     unlabelled = np.ones(total, bool)
     unlabelled[known] = False
     pool = np.flatnonzero(unlabelled)
-    if n < 1:
-        raise BadOption(f"n must be at least 1, not {n}.")
-    if n > len(pool):
-        raise NotEnoughImages(
-            f"asked for {n} rows, but only {len(pool)} of {total} are unlabelled. Ask for {len(pool)} or fewer."
-        )
+    check_rows_left(n, len(pool), total)
     if 0 < pool_size < n:
         raise BadOption(
             f"a pool_size of {pool_size} cannot give {n} rows. Use {n} or more, or 0 for all rows."
         )
-    rng = np.random.default_rng(seed)
     candidates = sub_pool(pool, pool_size, rng)
-    codes = None if labels is None else class_codes(labels, known)
     material = Material(candidates, known, features, codes, given, samples)
     return rule.choose(material.view(rule, rng), n, rng).ids
-
-
-def class_codes(labels: Any, known: np.ndarray) -> Int64[np.ndarray, " l"]:
-    """Classes as numbers from 0, in the order of their names."""
-    codes = np.unique(np.asarray(labels), return_inverse=True)[1]
-    if len(codes) != len(known):
-        raise BadArray(
-            f"labelled has {len(known)} rows but labels has {len(codes)}. Give one class for each."
-        )
-    return codes.astype(np.int64)
 
 
 def _draws(draws: Any) -> torch.Tensor | Drawn:
@@ -87,21 +76,37 @@ def _draws(draws: Any) -> torch.Tensor | Drawn:
             if draws == way:
                 return way
         raise BadOption(f"draws {draws!r} are not known. Give an array (N, K, C), 'dropout' or 'laplace'.")
-    tensor = as_rows(draws) if isinstance(draws, np.ndarray) else torch.as_tensor(draws)
+    tensor = numbers("draws", draws, "(images, draws ≥ 2, classes ≥ 2)")
     if tensor.ndim != 3 or tensor.shape[1] < 2:
         raise BadArray(f"draws must have shape (images, draws ≥ 2, classes ≥ 2), not {tuple(tensor.shape)}.")
-    as_probs(tensor.reshape(-1, tensor.shape[2]))
+    as_probs(tensor.reshape(-1, tensor.shape[2]), name="draws")
     return tensor
 
 
-def _features(embeddings: Any) -> torch.Tensor:
-    array = embeddings if isinstance(embeddings, torch.Tensor) else np.asarray(embeddings)
-    if array.ndim != 2 or not _is_real(array):
-        raise BadArray(
-            f"embeddings must be numbers of shape (images, dimensions), not {array.dtype} {tuple(array.shape)}."
+def check_rows_left(n: int, unlabelled: int, total: int) -> None:
+    """Raise NotEnoughImages where n rows cannot be had."""
+    if n > unlabelled == 0:
+        raise NotEnoughImages(
+            f"asked for {n} rows, but all {total} rows are labelled. Add rows, or stop here."
         )
-    rows = as_rows(array)
-    rows = rows if rows.is_floating_point() else rows.float()
+    if n > unlabelled:
+        raise NotEnoughImages(
+            f"asked for {n} rows, but only {unlabelled} of {total} are unlabelled. Ask for {unlabelled} or fewer."
+        )
+
+
+def _check_classes(codes: Int64[np.ndarray, " l"] | None, probs: torch.Tensor | None) -> None:
+    seen = 0 if codes is None else len(np.unique(codes))
+    if probs is not None and seen > probs.shape[1]:
+        raise BadArray(
+            f"labels name {seen} classes, but probs have only {probs.shape[1]} columns. Give one for each class."
+        )
+
+
+def _features(embeddings: Any) -> torch.Tensor:
+    rows = numbers("embeddings", embeddings, "(images, dimensions)")
+    if rows.ndim != 2 or not rows.shape[1]:
+        raise BadArray(f"embeddings must have shape (images, dimensions ≥ 1), not {tuple(rows.shape)}.")
     for place, block in blocks(rows):
         if not torch.isfinite(block.sum()):  # one number tells of a whole block; only then is it searched
             bad = (~torch.isfinite(block).all(dim=1)).nonzero()
@@ -109,12 +114,6 @@ def _features(embeddings: Any) -> torch.Tensor:
                 row = place.start + int(bad[0, 0])
                 raise BadArray(f"embeddings row {row} holds NaN or infinity. Remove or mend that row.")
     return rows
-
-
-def _is_real(array: np.ndarray | torch.Tensor) -> bool:
-    if isinstance(array, torch.Tensor):
-        return not array.is_complex()
-    return bool(np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating))
 
 
 def _rows(**arrays: np.ndarray | torch.Tensor | None) -> int:
@@ -129,18 +128,3 @@ def _rows(**arrays: np.ndarray | torch.Tensor | None) -> int:
                 f"{first} have {rows} rows but {name} have {size}. Both must cover the same images."
             )
     return rows
-
-
-def labelled_rows(labelled: Any, total: int) -> Int64[np.ndarray, " l"]:
-    """Checked row numbers."""
-    rows = np.asarray(labelled)
-    if rows.size == 0:
-        return np.empty(0, np.int64)
-    if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
-        raise BadArray(f"labelled must be a list of row numbers, not {rows.dtype} of shape {rows.shape}.")
-    outside = rows[(rows < 0) | (rows >= total)]
-    if outside.size:
-        raise BadArray(f"labelled has row {outside[0]}, but rows go from 0 to {total - 1}.")
-    if len(np.unique(rows)) < len(rows):
-        raise BadArray("labelled names a row twice. Name each labelled row once.")
-    return rows.astype(np.int64)

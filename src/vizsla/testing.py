@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from vizsla.errors import NotEnoughImages
+from vizsla.errors import BadBatch, NotEnoughImages
 from vizsla.models.backbones import Transform
 from vizsla.strategy.base import PARTS, Head, Pool, Strategy, View, strategies
 from vizsla.strategy.draws import LinearDraws, dropout
@@ -123,8 +123,9 @@ def check_strategy(strategy: str | Strategy) -> None:
     A batch has exactly n distinct ids of the view; the same generator state gives the same batch, whatever the
     images are numbered; n = all gives all; the view is left as it was, and of its embeddings only the rows of
     candidates and labelled images count; a view that is too small is an error that names both numbers. That holds
-    on odd pools too: all images alike, all zero, nothing labelled, one class labelled, a class never seen, a model
-    that is certain of all, half and double precision. What the strategy only wants is there, and then is not.
+    on odd pools too: all images alike, all zero, of two kinds only, with columns that do not vary, far from the origin,
+    nothing labelled, one class labelled, more classes than labels, a class never seen, a model that is certain of all,
+    half and double precision. What the strategy only wants is there, and then is not.
 
     Args: strategy: its name in `vizsla.strategies`, or the strategy itself.
     """
@@ -157,6 +158,9 @@ def _pools() -> dict[str, View]:
     certain = torch.eye(4)[probs.argmax(dim=1)]
     some_zero = pool.rows.clone()
     some_zero[::3] = 0
+    one_column, constant = torch.zeros_like(pool.rows), torch.full_like(pool.rows, 7)
+    one_column[:, 0], constant[:, :2] = pool.rows[:, 0], pool.rows[:, :2]
+    far = replace(pool, rows=pool.rows + 1000)
     unseen = head.weight.clone(), head.bias.clone()
     unseen[0][-1], unseen[1][-1] = 0, -torch.inf
     without = Head(head.pool, *unseen)
@@ -169,6 +173,7 @@ def _pools() -> dict[str, View]:
         "float64": toy_view(dtype=torch.float64),
         "nothing labelled": toy_view(labelled=0),
         "one image labelled": toy_view(labelled=1),
+        "more classes than labels": toy_view(n_classes=12, labelled=5),
         "one class labelled": replace(view, labels=np.zeros(known, np.int64)),
         "neither out-of-fold probabilities nor the number of classes": replace(
             view, labelled_probs=None, classes=None
@@ -177,6 +182,10 @@ def _pools() -> dict[str, View]:
         "all embeddings zero": _of_rows(view, torch.zeros_like(pool.rows)),
         "some embeddings zero": _of_rows(view, some_zero),
         "pairs of equal images": _of_rows(view, pool.rows[torch.arange(len(pool.rows)) // 2]),
+        "images of two kinds": _of_rows(view, pool.rows[torch.arange(len(pool.rows)) % 2]),
+        "a single column that varies": _of_rows(view, one_column),
+        "columns that do not vary": _of_rows(view, constant),
+        "embeddings far from the origin": replace(view, embeddings=far),
         "probabilities of 0 and 1": replace(view, probs=certain, labelled_probs=torch.eye(4)[view.labels]),
         "the same class certain for all": replace(view, probs=torch.eye(4)[:1].expand(40, -1).contiguous()),
         "all probabilities equal": replace(view, probs=torch.full((40, 4), 0.25)),
@@ -219,17 +228,12 @@ def _without(view: View, parts: Iterable[str]) -> View:
 
 def _check_batch(rule: Strategy, view: View, n: int) -> None:
     before = _contents(view)
-    first = rule.choose(view, n, np.random.default_rng(1))
-    again = rule.choose(view, n, np.random.default_rng(1))
-    ids = first.ids.tolist()
-    assert len(ids) == n, f"gave {len(ids)} images, not {n}"
-    assert len(first.scores) == n, f"gave {len(first.scores)} scores for {n} images"
-    assert len(set(ids)) == n, "gave an image twice"
-    strange = sorted(set(ids) - set(view.ids.tolist()))
-    assert not strange, (
-        f"gave ids from outside the view ({strange[:3]}…): positions instead of ids? Use view.pick"
-    )
-    assert ids == again.ids.tolist(), (
+    try:
+        first = rule.choose(view, n, np.random.default_rng(1))
+        again = rule.choose(view, n, np.random.default_rng(1))
+    except BadBatch as error:
+        raise AssertionError(str(error).removeprefix(f"strategy {rule.name!r} ")) from None
+    assert first.ids.tolist() == again.ids.tolist(), (
         "is not repeatable: all that is random must come from the generator it is given"
     )
     assert not np.isnan(first.scores).any(), "gave scores that are NaN"

@@ -181,3 +181,16 @@ def test_merging_the_best_of_parts_is_sorting_all_of_them_on_100_random_cases():
 def test_a_mistake_is_named_with_its_mend(error, message, given, engine, pool):
     with pytest.raises(error, match=message):
         select_shards("margin", pool, engine, **(LABELLED | given))
+
+
+@pytest.mark.parametrize(
+    "name", ["coreset", "kmeans", "typiclust", "expected_gradient", "density_weighted", "margin"]
+)
+def test_far_from_the_origin_shards_are_chosen_from_as_one_array_is(name, tmp_path):
+    far = (ROWS + 1000).astype(np.float32)
+    given = LABELLED | {"n": 12}
+    got = select_shards(name, shards(tmp_path, far, 250, 1, 199, 150), LocalEngine(), **given)
+    assert set(got) == set(vizsla.select(name, embeddings=far, **given))
+    if name == "coreset":
+        plain = vizsla.select(name, embeddings=ROWS, **given)
+        assert len(set(got) & set(plain)) >= 11  # adding 1000 rounds the rows themselves

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from vizsla.errors import BadBatch
 from vizsla.strategy import Strategy, View, strategies
 from vizsla.testing import check_strategy, toy_view
 from vizsla.types import Batch
@@ -185,3 +186,20 @@ def test_the_toy_view_has_every_part_and_its_head_gave_the_probabilities():
     assert view.committee(np.arange(9)).shape == (9, 5, 4)
     assert len(view.labels) == len(view.labelled_probs) == 4
     assert replace(view, ids=view.ids).ids.tolist() == [3, 10, 17, 24, 31, 38, 45, 52, 59]
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (repeats, "'mine' gave an image twice"),
+        (gives_positions, "ids from outside the view"),
+        (gives_too_few, "gave 6 images, not 7"),
+        (lambda view, n, rng: list(range(n)), "gave a list, not a Batch"),
+        (lambda view, n, rng: None, "gave a NoneType, not a Batch"),
+        (lambda view, n, rng: Batch(view.ids[:n].astype(float), np.zeros(n), "mine"), "ids of float64"),
+        (lambda view, n, rng: Batch(view.ids[:n], np.zeros(n + 1), "mine"), "scores of shape"),
+    ],
+)
+def test_a_batch_of_a_strategy_of_ones_own_is_checked_before_it_counts(rule, message):
+    with pytest.raises(BadBatch, match=message):
+        Strategy("mine", frozenset(), rule).choose(toy_view(), 7, np.random.default_rng(0))

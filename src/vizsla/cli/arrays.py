@@ -62,6 +62,11 @@ def _numpy(name: str, file: Path) -> np.ndarray:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, BadArray):
             raise
+        if "Object arrays" in str(error):
+            raise BadArray(
+                f"{file} holds Python objects, which are not loaded: they could run a program. Save numbers as "
+                "array.astype(float), texts as array.astype(str)."
+            ) from None
         raise BadArray(f"{file} is no .npy array. Write it with numpy.save.") from None
 
 

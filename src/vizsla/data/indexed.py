@@ -282,6 +282,43 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         found = matched(others, [name for name in names if name not in same])
         return same | {own_of[folder]: name for folder, name in found.items()}
 
+    def joined(self, classes: Sequence[str]) -> IndexedDataset:
+        """A copy whose labels count as these classes do, joined by their names; what is unlabelled stays so.
+
+        A class of theirs that none of the labelled images has is named in the log: figures say nothing of it.
+
+        Raises: NoLabel where nothing is labelled, or an image is of a class that is none of them.
+        """
+        known = self.labelled()
+        if not len(known):
+            raise NoLabel(
+                f"no image of {self.dir_path} has a label. Read them from its class folders, "
+                "IndexedDataset(…, test=True), or label some."
+            )
+        present = np.unique(self.labels[known])
+        names = self.classes or tuple(classes)  # without names of its own it was labelled with theirs
+        names += tuple(map(str, range(len(names), int(present[-1]) + 1)))
+        called = {name: name for name in names if name in classes} | self._called(classes)
+        strange = [names[label] for label in present if names[label] not in called]
+        if strange:
+            count = int(np.isin(self.labels[known], [names.index(name) for name in strange]).sum())
+            raise NoLabel(
+                f"{count} images of {self.dir_path} are of class {', '.join(map(repr, strange))}, which is none of "
+                f"the classes {', '.join(classes)}. Rename the class, add it to the others, or leave those images out."
+            )
+        if absent := [name for name in classes if name not in {called[names[label]] for label in present}]:
+            logger.warning(
+                "%s has no image of class %s: its figures say nothing of it",
+                self.dir_path,
+                ", ".join(absent),
+            )
+        twin = self.with_classes(classes)
+        codes = np.full(len(names), -1, np.int64)
+        codes[present] = [classes.index(called[names[label]]) for label in present]
+        twin.labels[known], twin.unlabeled_mask[known] = codes[self.labels[known]], 0
+        twin.skipped[:] = self.skipped
+        return twin
+
     # --- checks of arguments
 
     def _id(self, idx: SupportsIndex) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vizsla.functional.rows import take
@@ -23,9 +23,10 @@ _FAR = 10.0
 class Centre:
     """Where a pool lies."""
 
-    point: Float32[Tensor, " d"]
-    """Amid the rows; which point of many there does not matter to distances."""
-    vantage: Float32[Tensor, " d"] | None = None
+    point: Float[Tensor, " d"]
+    """Amid the rows, in float64 where they are, else in float32; which point of many there does not matter to
+    distances."""
+    vantage: Float[Tensor, " d"] | None = None
     """Where directions and lengths are seen from: the origin, which is None, unless all rows lie in one direction from
     there, being ten times as far from it as from the point (a mean cosine of about .99). Then it is their mean."""
 
@@ -47,8 +48,9 @@ def centre_of(rows: Float[Tensor, "N d"], positions: Int64[np.ndarray, " n"] | N
     some = take(rows, looked_at(np.arange(len(rows)) if positions is None else positions)).double()
     if not len(some):
         return Centre(torch.zeros(rows.shape[1], device=rows.device))
-    point = some.median(dim=0).values.float()
+    kind = torch.float64 if rows.dtype == torch.float64 else torch.float32
+    point = some.median(dim=0).values.to(kind)
     away, apart = float(point.double().norm()), float((some - point).norm(dim=1).mean())
     rounding = 4 * torch.finfo(rows.dtype).eps * away  # rows alike but for that have no directions at all
     far = rounding < apart < away / _FAR
-    return Centre(point, some.mean(dim=0).float() if far else None)
+    return Centre(point, some.mean(dim=0).to(kind) if far else None)

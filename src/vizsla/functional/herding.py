@@ -35,7 +35,7 @@ def herding(
     rng: Generator,
     *,
     references: int = REFERENCES,
-    centre: Float32[Tensor, " d"] | None = None,
+    centre: Float[Tensor, " d"] | None = None,
 ) -> Picked:
     """Greedy maximum of Σ_j u_j max_{i ∈ labelled or chosen} k(i, j): each next candidate adds most to it.
 
@@ -65,7 +65,7 @@ def bandwidth(
     candidates: Int64[np.ndarray, " n"],
     labelled: Int64[np.ndarray, " l"],
     rng: Generator,
-    centre: Float32[Tensor, " d"] | None = None,
+    centre: Float[Tensor, " d"] | None = None,
 ) -> float:
     """σ: the smallest distance within the labelled rows, so that one label does not cover another.
 

@@ -42,7 +42,7 @@ def kmeans(
     *,
     mask: Bool[np.ndarray, " n"] | None = None,
     settled: float = _SETTLED,
-    centre: Float32[Tensor, " d"] | None = None,
+    centre: Float[Tensor, " d"] | None = None,
 ) -> KMeans:
     """Lloyd's algorithm: seeded by k-means++ and settled on a sample, then on all rows, at most 25 steps each.
 
@@ -100,7 +100,7 @@ def _lloyd(
     centroids: Float32[Tensor, "k d"],
     inside: Tensor,
     settled: float,
-    centre: Float32[Tensor, " d"] | None = None,
+    centre: Float[Tensor, " d"] | None = None,
 ) -> Settled:
     norms = sq_norms(rows, centre)
     return lloyd(centroids, lambda centroids: assigned(rows, centroids, inside, norms, centre), settled)
@@ -150,7 +150,7 @@ def assigned(
     centroids: Float32[Tensor, "k d"],
     inside: Tensor,
     norms: Tensor,
-    centre: Float32[Tensor, " d"] | None = None,
+    centre: Float[Tensor, " d"] | None = None,
 ) -> Assigned:
     """Give each row to its nearest centroid. Those inside are summed; the others only get a label.
 
@@ -204,7 +204,7 @@ def nearest(
     inside: Tensor | None,
     depth: int = _NEAREST,
     *,
-    centre: Float32[Tensor, " d"] | None = None,
+    centre: Float[Tensor, " d"] | None = None,
 ) -> tuple[Float32[Tensor, "p k"], Int64[Tensor, "p k"]]:
     """The rows nearest to each centroid, nearest first: squared distances and positions.
 

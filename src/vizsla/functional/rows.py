@@ -34,7 +34,7 @@ def as_rows(array: Float[np.ndarray, "n d"] | Float[Tensor, "n d"]) -> Float[Ten
 
 
 def blocks(
-    rows: Float[Tensor, "n d"], width: int = 0, centre: Float32[Tensor, " d"] | None = None
+    rows: Float[Tensor, "n d"], width: int = 0, centre: Float[Tensor, " d"] | None = None
 ) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
     """The rows piece by piece in float32, each with where it lies.
 
@@ -64,15 +64,13 @@ def take(rows: Shaped[Tensor, "n ..."], positions: Int64[np.ndarray, " k"]) -> S
 def gather(
     rows: Float[Tensor, "n d"],
     positions: Int64[np.ndarray, " k"],
-    centre: Float32[Tensor, " d"] | None = None,
+    centre: Float[Tensor, " d"] | None = None,
 ) -> Float32[Tensor, "k d"]:
     """These rows in float32, as seen from a centre."""
     return seen_from(centre, take(rows, positions))
 
 
-def sq_norms(
-    rows: Float[Tensor, "n d"], centre: Float32[Tensor, " d"] | None = None
-) -> Float32[Tensor, " n"]:
+def sq_norms(rows: Float[Tensor, "n d"], centre: Float[Tensor, " d"] | None = None) -> Float32[Tensor, " n"]:
     """Squared length of each row, or distance from a centre."""
     out = torch.empty(len(rows), device=rows.device)
     for place, block in blocks(rows, centre=centre):
@@ -84,7 +82,7 @@ def parts(
     rows: Float[Tensor, "N d"],
     positions: Int64[np.ndarray, " k"],
     width: int = 0,
-    centre: Float32[Tensor, " d"] | None = None,
+    centre: Float[Tensor, " d"] | None = None,
 ) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
     """The rows at these positions piece by piece in float32, each with its place among the positions.
 

@@ -41,7 +41,7 @@ class _Rows:
         self,
         rows: Float[Tensor, "n d"],
         norms: Float32[Tensor, " n"],
-        centre: Float32[Tensor, " d"] | None,
+        centre: Float[Tensor, " d"] | None,
     ) -> None:
         self.rows = rows
         self.norms = norms
@@ -67,7 +67,7 @@ class Points(_Rows):
     Args: centre: a point amid them, from which distances are reckoned; default: one is found.
     """
 
-    def __init__(self, rows: Float[Tensor, "n d"], centre: Float32[Tensor, " d"] | None = None) -> None:
+    def __init__(self, rows: Float[Tensor, "n d"], centre: Float[Tensor, " d"] | None = None) -> None:
         centre = centre_of(rows).point if centre is None else centre
         super().__init__(rows, sq_norms(rows, centre), centre)
 
@@ -99,7 +99,7 @@ class Gradients(_Rows):
         self,
         rows: Float[Tensor, "n d"],
         probs: Float32[Tensor, "n c"],
-        centre: Float32[Tensor, " d"] | None = None,
+        centre: Float[Tensor, " d"] | None = None,
     ) -> None:
         self.errors = probs.clone()
         most = probs.argmax(dim=1, keepdim=True)

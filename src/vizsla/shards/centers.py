@@ -36,7 +36,7 @@ class _Farthest:
     """Ids that are not to be chosen, those chosen already among them; ascending."""
     seed: int
     n: int
-    amid: Float32[Tensor, " d"]
+    amid: Float[Tensor, " d"]
     """A point amid the pool, from which distances are reckoned."""
 
     def __call__(self, shard: Shard) -> Ranked:
@@ -107,7 +107,7 @@ class _Assign:
     centroids: Float32[Tensor, "k d"]
     """As seen from the point amid the pool."""
     closed: Int64[np.ndarray, " l"]
-    amid: Float32[Tensor, " d"]
+    amid: Float[Tensor, " d"]
 
     def __call__(self, shard: Shard) -> tuple[Tensor, Tensor, float]:
         rows, inside = as_rows(shard.vectors()), torch.from_numpy(_inside(shard, self.closed))
@@ -121,7 +121,7 @@ class _Nearest:
 
     centroids: Float32[Tensor, "k d"]
     closed: Int64[np.ndarray, " l"]
-    amid: Float32[Tensor, " d"]
+    amid: Float[Tensor, " d"]
     depth: int
 
     def __call__(self, shard: Shard) -> tuple[Float32[Tensor, "p k"], Int64[Tensor, "p k"]]:

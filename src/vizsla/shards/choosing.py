@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Int64
 
 from vizsla.engine import Engine
-from vizsla.errors import BadOption, NotEnoughImages
+from vizsla.errors import BadOption
+from vizsla.functional.given import class_codes, row_numbers, whole
 from vizsla.functional.rows import as_rows
-from vizsla.selection import class_codes, labelled_rows
+from vizsla.selection import check_rows_left
 from vizsla.shards.centers import k_center, k_means
 from vizsla.shards.learned import Labels, Learned, learn
 from vizsla.shards.pool import Shards
@@ -59,12 +60,14 @@ def select_shards(
              progress: called with (shards looked at, shards).
     Raises:  BadArray, BadOption, NotEnoughImages, UnknownName, each with its mend.
     """
-    rule = strategies[strategy]
-    known, left_out = labelled_rows(labelled, len(pool)), labelled_rows(left_out, len(pool))
+    rule, n, seed = strategies[strategy], whole("n", n, 1), whole("seed", seed, 0)
+    known, left_out = (
+        row_numbers(name, rows, len(pool)) for name, rows in (("labelled", labelled), ("left_out", left_out))
+    )
     _check(len(pool) - len(known) - len(left_out), len(pool), n, shortlist)
     if draws not in DRAWN:
         raise BadOption(f"draws {draws!r} cannot be had of shards. Give 'dropout' or 'laplace'.")
-    codes = None if labels is None else class_codes(labels, known)
+    codes = None if labels is None else class_codes(labels, len(known))
     told = Labels(known, codes, pool.take(known, engine), left_out)
     if rule.name in _STEPWISE:
         return _STEPWISE[rule.name](pool, told, n, seed, engine)
@@ -76,12 +79,7 @@ def select_shards(
 
 
 def _check(unlabelled: int, total: int, n: int, shortlist: int) -> None:
-    if n < 1:
-        raise BadOption(f"n must be at least 1, not {n}.")
-    if n > unlabelled:
-        raise NotEnoughImages(
-            f"asked for {n} rows, but only {unlabelled} of {total} are unlabelled. Ask for {unlabelled} or fewer."
-        )
+    check_rows_left(n, unlabelled, total)
     if shortlist < n:
         raise BadOption(f"a shortlist of {shortlist} cannot give {n} rows. Use {n} or more.")
 

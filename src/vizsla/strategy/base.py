@@ -8,15 +8,15 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 from numpy.random import Generator
 from torch import Tensor
 
-from vizsla.errors import BadArray, NotEnoughImages
+from vizsla.errors import BadArray, BadBatch, NotEnoughImages
 from vizsla.functional.centre import Centre, centre_of
-from vizsla.functional.rows import as_rows, parts, take
-from vizsla.functional.uncertainty import at_least_float32, in_cache
+from vizsla.functional.given import as_probs as as_probs
+from vizsla.functional.rows import parts, take
+from vizsla.functional.uncertainty import at_least_float32
 from vizsla.registry import Registry
 from vizsla.types import Batch
 
@@ -70,7 +70,7 @@ class Pool:
         return mask
 
     def of_candidates(
-        self, centre: Float32[Tensor, " d"] | None = None
+        self, centre: Float[Tensor, " d"] | None = None
     ) -> Iterator[tuple[slice, Float32[Tensor, "b d"]]]:
         """The candidates' rows piece by piece in float32, as seen from a centre, each with its place in the view."""
         return parts(self.rows, self.candidates, centre=centre)
@@ -216,17 +216,46 @@ class Strategy:
     def choose(self, view: View, n: int, rng: Generator) -> Batch:
         """Apply the rule.
 
-        Raises: NotEnoughImages when the view has fewer than n images; BadArray when a needed part is missing.
+        Raises: NotEnoughImages when the view has fewer than n images; BadArray when a needed part is missing;
+                BadBatch when the rule gives anything but n different images of the view.
         """
         check_enough(n, len(view.ids))
         for part in sorted(self.needs):
             if getattr(view, part) is None:
                 raise BadArray(f"strategy {self.name!r} needs {part}, which were not given. Pass {part}=….")
-        return self.rule(view, n, rng)
+        return checked_batch(self.rule(view, n, rng), view, n, self.name)
+
+
+def checked_batch(batch: object, view: View, n: int, name: str) -> Batch:
+    """The batch, ids in int64, if it has n different images of the view. Raises BadBatch where it has not."""
+    if not isinstance(batch, Batch):
+        kind = type(batch).__name__
+        raise BadBatch(f"strategy {name!r} gave a {kind}, not a Batch. Return view.pick(…) or view.top(…).")
+    ids, scores = np.asarray(batch.ids), np.asarray(batch.scores)
+    if ids.ndim != 1 or len(ids) != n:
+        size = f"{len(ids)} images" if ids.ndim == 1 else f"ids of shape {ids.shape}"
+        raise BadBatch(f"strategy {name!r} gave {size}, not {n}.")
+    if not np.issubdtype(ids.dtype, np.integer):
+        raise BadBatch(f"strategy {name!r} gave ids of {ids.dtype}, not whole numbers. Use view.pick.")
+    if len(np.unique(ids)) < n:
+        raise BadBatch(f"strategy {name!r} gave an image twice.")
+    strange = ids[~np.isin(ids, view.ids)]
+    if len(strange):
+        raise BadBatch(
+            f"strategy {name!r} gave ids from outside the view ({strange[:3].tolist()}…): positions instead of ids? "
+            "Use view.pick."
+        )
+    if scores.shape != ids.shape:
+        raise BadBatch(f"strategy {name!r} gave scores of shape {scores.shape} for {n} images.")
+    return Batch(ids.astype(np.int64), scores, batch.strategy)
 
 
 def check_enough(n: int, unlabelled: int) -> None:
     """Raise NotEnoughImages when a batch of n cannot be had."""
+    if n > unlabelled == 0:
+        raise NotEnoughImages(
+            f"asked for a batch of {n} images, but all are labelled or skipped. Add images, or stop here."
+        )
     if n > unlabelled:
         raise NotEnoughImages(
             f"asked for a batch of {n} images, but only {unlabelled} are unlabelled. "
@@ -272,27 +301,3 @@ def sub_pool(ids: Int64[np.ndarray, " n"], size: int, rng: Generator) -> Int64[n
     if not 0 < size < len(ids):
         return ids
     return np.sort(rng.choice(ids, size=size, replace=False))
-
-
-def as_probs(probs: object) -> Float[Tensor, "n c"]:
-    """Checked class probabilities as a tensor.
-
-    Raises: BadArray on a wrong shape, NaN, negative entries or rows that do not sum to one.
-    """
-    tensor = as_rows(probs) if isinstance(probs, np.ndarray) else torch.as_tensor(probs)
-    if not tensor.is_floating_point():
-        tensor = tensor.double()
-    if tensor.ndim != 2 or tensor.shape[1] < 2:
-        raise BadArray(f"probs must have shape (images, classes ≥ 2), not {tuple(tensor.shape)}.")
-    tolerance = 1e-2 if tensor.dtype in (torch.float16, torch.bfloat16) else 1e-3
-    for place, block in in_cache(tensor):
-        off = (block @ block.new_ones(block.shape[1]) - 1).abs()
-        if off.max() <= tolerance and block.aminmax().min >= 0:  # False for NaN
-            continue
-        bad = ~((off <= tolerance) & (block >= 0).all(dim=1))
-        row = int(bad.nonzero()[0, 0])
-        raise BadArray(
-            f"probs row {place.start + row} is not a probability row: it sums to {block[row].sum():.4g} and its "
-            f"smallest entry is {block[row].min():.4g}. Pass softmax outputs, not logits."
-        )
-    return tensor
