@@ -62,7 +62,7 @@ def _numpy(name: str, file: Path) -> np.ndarray:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, BadArray):
             raise
-        if "Object arrays" in str(error):
+        if "object" in str(error).lower():  # numpy has several words for it
             raise BadArray(
                 f"{file} holds Python objects, which are not loaded: they could run a program. Save numbers as "
                 "array.astype(float), texts as array.astype(str)."
