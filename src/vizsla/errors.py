@@ -14,6 +14,7 @@
         ├── BadArray               an array has the wrong shape or values
         ├── BadWeights             pretrained weights are missing, unreadable or of another network
         ├── BadOption              options that do not go together
+        │   └── BadTable           a table of images or labels that cannot be read
         └── DiskFull               no room to write
 
 A message says what was given, what is allowed, and the mend. It is raised where these are known.
@@ -76,6 +77,9 @@ class BadWeights(UserError): ...
 
 
 class BadOption(UserError): ...
+
+
+class BadTable(BadOption): ...
 
 
 class DiskFull(UserError): ...

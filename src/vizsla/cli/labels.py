@@ -43,6 +43,13 @@ def _about(kind: Format) -> str:
     return kind.about + (f"; forms: {', '.join(kind.forms)}" if len(kind.forms) > 1 else "")
 
 
+def _column(text: str) -> tuple[str, str]:
+    ours, equals, theirs = text.partition("=")
+    if not equals or not theirs.strip():
+        raise BadOption(f"--column {text} names no column. Give ours and theirs: --column label=species.")
+    return ours.strip(), theirs
+
+
 @cli.command("import", cls=_WithFormats)
 @click.argument("format", shell_complete=completing.import_format)
 @click.argument("path", type=_path)
@@ -50,8 +57,23 @@ def _about(kind: Format) -> str:
 @click.option(
     "--images", type=place, metavar="IMAGES", help="The images, for a project that does not exist yet."
 )
+@click.option(
+    "--column",
+    "columns",
+    type=_column,
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="What a column is called in the file, such as label=species, where its name does not tell.",
+)
 @json_option
-def import_(format: str, path: Path, project: str | None, images: Place | None, as_json: bool) -> None:
+def import_(
+    format: str,
+    path: Path,
+    project: str | None,
+    images: Place | None,
+    columns: tuple[tuple[str, str], ...],
+    as_json: bool,
+) -> None:
     """Take in labels, and say what was taken, what was passed over, and why.
 
     All of a file is taken in or, after an error, nothing. The same file again adds nothing.
@@ -69,6 +91,7 @@ def import_(format: str, path: Path, project: str | None, images: Place | None, 
             opened.store,
             format,
             path,
+            columns=dict(columns),
             reading=partial(step, "reading rows", total=None),
             progress=partial(step, "writing labels"),
         )
