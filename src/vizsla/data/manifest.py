@@ -170,8 +170,9 @@ class Manifest(Source):
     def _parsed(self, content: bytes) -> Rows:
         classes: dict[str, str | None] = {}
         try:
+            folders: dict[Path, dict[str, list[str]]] = {}
             for record in self._records(content):
-                name, label = self._name(record), record.label
+                name, label = self._name(record, folders), record.label
                 if classes.setdefault(name, label) != label:
                     raise NoLabel(
                         f"{self.file} says that {name} is {classes[name]} and {label}. Keep one of the rows."
@@ -199,17 +200,40 @@ class Manifest(Source):
             else:
                 yield found
 
-    def _name(self, record: tables.Record) -> str:
-        """The image that a row means: of its names the first that is there, without blanks if none is."""
+    def _name(self, record: tables.Record, folders: dict[Path, dict[str, list[str]]]) -> str:
+        """The image that a row means: of its names the first that is there, without blanks if none is.
+
+        Args: folders: names by those without suffix, of the folders that were looked at.
+        """
         names = [_as_ours(name) for name in record.names]
-        there = (name for name in names if self._is_there(name)) if len(names) > 1 else iter(())
-        return next(there, names[min(1, len(names) - 1)])
+        bare = names[min(1, len(names) - 1)]
+        if len(names) == 1 and tables.is_image_name(bare):
+            return bare  # most are so, and none needs a look at the disk
+        if found := next((name for name in names if self._is_there(name)), None):
+            return found
+        where = Path(self.where(bare))
+        if where.parent not in folders:
+            folders[where.parent] = _by_stem(where.parent)
+        whole = folders[where.parent].get(where.name, [])
+        return f"{bare.removesuffix(where.name)}{whole[0]}" if len(whole) == 1 else bare
 
     def _is_there(self, name: str) -> bool:
         try:
             return self.stamp(name) != _UNKNOWN
         except OSError:
             return False
+
+
+def _by_stem(folder: Path) -> dict[str, list[str]]:
+    """Names of the images in a folder, by their names without suffix, as some tables have them."""
+    found: dict[str, list[str]] = {}
+    try:
+        for entry in os.scandir(folder):
+            if tables.is_image_name(entry.name):
+                found.setdefault(tables.stem(entry.name), []).append(entry.name)
+    except OSError:
+        pass
+    return found
 
 
 def _stamp(file: Path) -> Stamp:

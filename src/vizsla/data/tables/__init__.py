@@ -11,7 +11,7 @@ parquet    Parquet
 
 from __future__ import annotations
 
-from vizsla.data.tables.cells import SeveralClasses, several_in_one, stem
+from vizsla.data.tables.cells import SeveralClasses, is_image_name, several_in_one, stem
 from vizsla.data.tables.columns import ALIASES, COLUMNS, Wanted, columns
 from vizsla.data.tables.reading import KINDS, Note, Record, Unreadable, kind_of, read
 
@@ -25,6 +25,7 @@ __all__ = [
     "Unreadable",
     "Wanted",
     "columns",
+    "is_image_name",
     "kind_of",
     "read",
     "several_in_one",

@@ -122,7 +122,7 @@ def layout(header: Sequence[str], wanted: Wanted, table: str, *, loose: bool = F
             found = _known(header, keys, ALIASES[column], table)
         if found is not None:
             place[column] = found
-    if wanted.labels and "label" not in place and len(rest := rest_of_label_studio(header, keys, place)) == 1:
+    if "label" not in place and len(rest := rest_of_label_studio(header, keys, place)) == 1:
         place["label"] = rest[0]
     return Layout(place, notes=tuple(_passed_over(header, keys, place, wanted)))
 

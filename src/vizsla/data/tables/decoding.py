@@ -109,4 +109,4 @@ class Words:
         if self._windows is None:
             return []
         word, where = self._windows
-        return [f"{self._name} is no UTF-8 and was read as Windows-1252, such as {word!r} ({where})"]
+        return [f"it is no UTF-8 and was read as Windows-1252, such as {word!r} ({where})"]

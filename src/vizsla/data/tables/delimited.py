@@ -185,7 +185,7 @@ def _quoted(held: Sequence[str], comma: str) -> Iterator[_Quoted]:
 
 def _check_quotes(feed: _Feed, comma: str, name: str) -> None:
     for cell in _quoted(feed.held, comma):
-        if not cell.fits or cell.breaks:
+        if not cell.fits:
             raise _left_open(name, feed.first + cell.line)
 
 

@@ -113,7 +113,7 @@ class _Reading:
         plan = self._plans.get(header) or self._plan(where, header, values)
         place = plan.layout.place
         if not plan.layout.images:
-            return Unreadable(where, "names no image")
+            return Unreadable(where, f"names no image, only {told(header) or 'nothing'}")
         if len(values) < plan.needed:
             return Unreadable(where, "has too few cells")
         picture, held = values[place["file_name"]] if "file_name" in place else None, None
