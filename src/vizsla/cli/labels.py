@@ -60,7 +60,6 @@ def _column(text: str) -> tuple[str, str]:
 @click.option(
     "--column",
     "columns",
-    type=_column,
     multiple=True,
     metavar="OURS=THEIRS",
     help="What a column is called in the file, such as label=species, where its name does not tell.",
@@ -71,7 +70,7 @@ def import_(
     path: Path,
     project: str | None,
     images: Place | None,
-    columns: tuple[tuple[str, str], ...],
+    columns: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Take in labels, and say what was taken, what was passed over, and why.
@@ -81,6 +80,7 @@ def import_(
     from vizsla import interop
     from vizsla.project import Project
 
+    theirs = dict(map(_column, columns))
     interop.importers[format]  # this and the path before a project is made
     if not path.exists():
         raise BadOption(f"there is no {path} to import. Check the path.")
@@ -91,7 +91,7 @@ def import_(
             opened.store,
             format,
             path,
-            columns=dict(columns),
+            columns=theirs,
             reading=partial(step, "reading rows", total=None),
             progress=partial(step, "writing labels"),
         )

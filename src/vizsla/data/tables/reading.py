@@ -124,7 +124,14 @@ class _Reading:
             label = _class_of(plan.layout, values)
         except SeveralClasses as error:
             return Unreadable(f"{names[-1]} ({where})" if names else where, str(error))
-        cells = {column: self._cell(values[at], where) for column, at in plan.others if at < len(values)}
+        n = len(values)
+        cells = {
+            column: value
+            if not isinstance(value := values[at], str) or value.isascii()
+            else self._words.read(value, where)
+            for column, at in plan.others
+            if at < n
+        }
         return Record(
             names, self._class(label, where), cells, where, held if isinstance(held, bytes) else None
         )
@@ -182,14 +189,11 @@ class _Reading:
         note = f"took each of the columns {told(classes.values())} for a class"
         return Layout(found.place, classes, (*found.notes, note))
 
-    def _cell(self, value: Any, where: str) -> Any:
-        return self._words.read(value, where) if isinstance(value, str) else value
-
     def _class(self, label: str | None, where: str) -> str | None:
         if label is None:
             return None
-        bare = self._bare(self._words.read(label, where))
-        if len(bare) < len(label):
+        label = label if label.isascii() else self._words.read(label, where)
+        if (bare := self._bare(label)) != label:
             self._odd_classes.add(label, where)
         return bare or None
 
@@ -197,8 +201,10 @@ class _Reading:
         bare = self._bare(name)
         if not bare:
             return ()
+        if bare == name and name.isascii() and self._kind != "parquet":
+            return (name,)
         names = [name]
-        if len(bare) < len(name):
+        if bare != name:
             self._odd_names.add(name, where)
             names.append(bare)
         if not bare.isascii() and (read := windows(bare)):
@@ -209,16 +215,10 @@ class _Reading:
 
     def _bare(self, name: str) -> str:
         bare = trimmed(name)
-        if (
-            self._kind == "csv"
-            and name[:1] != '"'
-            and bare != name
-            and len(bare) > 2
-            and bare[0] == bare[-1] == '"'
-        ):
-            return trimmed(
-                bare[1:-1].replace('""', '"')
-            )  # a blank before a quote makes it a part of the cell
+        if bare == name:
+            return name
+        if self._kind == "csv" and name[0] != '"' and len(bare) > 2 and bare[0] == bare[-1] == '"':
+            bare = trimmed(bare[1:-1].replace('""', '"'))  # behind a blank CSV takes quotes for letters
         return bare
 
 
