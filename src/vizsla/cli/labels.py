@@ -78,10 +78,11 @@ def import_(
     All of a file is taken in or, after an error, nothing. The same file again adds nothing.
     """
     from vizsla import interop
+    from vizsla.interop.tables import check_columns
     from vizsla.project import Project
 
     theirs = dict(map(_column, columns))
-    interop.importers[format]  # this and the path before a project is made
+    check_columns(interop.importers[format], theirs)  # this and the path before a project is made
     if not path.exists():
         raise BadOption(f"there is no {path} to import. Check the path.")
     opened = the_project(project) if images is None else Project.open(project, settled(images))

@@ -110,7 +110,7 @@ def import_labels(
 
 
 def _rows(read: Importer, path: Path, columns: Mapping[str, str]) -> Iterable[Row | Unreadable | Note]:
-    tables.check(read, columns)
+    tables.check_columns(read, columns)
     return read(path, columns=columns) if columns else read(path)
 
 

@@ -49,7 +49,7 @@ def _sha256(held: bytes) -> str:
     return hashlib.sha256(held).hexdigest()
 
 
-def check(read: Importer, columns: Columns) -> None:
+def check_columns(read: Importer, columns: Columns) -> None:
     """Raises BadOption for a column that is none of ours, or where the format has no columns to choose from."""
     for column in columns:
         if column not in ALIASES:

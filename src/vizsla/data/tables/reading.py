@@ -24,8 +24,7 @@ KINDS = tuple(_LINES)
 _ESCAPED = re.compile("%([89A-F][0-9A-F])")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What a row says."""
 
     names: tuple[str, ...]
