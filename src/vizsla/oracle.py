@@ -176,7 +176,7 @@ class CsvOracle:
         meant = name if _base(name) in self._by_base else stem(name)  # tables leave suffixes out
         rows = self._by_base.get(_base(meant), [])
         tails = [row for row in rows if any(f"/{one}".endswith(f"/{meant}") for one in row.names)]
-        if len(tails) == 1 and same_name[meant] < 2:
+        if len(tails) == 1 and (meant == name or same_name[meant] == 1):
             return tails[0]
         if rows and (len(rows) > 1 or same_name[_base(meant)] > 1):
             raise NoLabel(

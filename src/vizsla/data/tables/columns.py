@@ -163,10 +163,11 @@ def _passed_over(
     header: Sequence[str], keys: Sequence[str], place: Mapping[str, int], wanted: Wanted
 ) -> Iterable[str]:
     """Columns that might be meant as well as those that were taken."""
-    for column in {"file_name", "label"} & place.keys() - wanted.chosen.keys():
+    for column in ("file_name", "label"):
+        if column not in place or column in wanted.chosen:
+            continue
         at = place[column]
-        others = [header[n] for n, one in enumerate(keys) if n != at and one in ALIASES[column]]
-        if others:
+        if others := [header[n] for n, one in enumerate(keys) if n != at and one in ALIASES[column]]:
             yield f"took {column} from the column {header[at]!r}, not from {told(others)}"
 
 
