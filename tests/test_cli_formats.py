@@ -72,6 +72,24 @@ MISTAKES = {
         ["export", "csv", "--out", "{photos}", "--project", "{project}"],
         "photos is a folder. Give the name of a file: --out",
     ),
+    "a column without a name": (
+        ["import", "csv", "{photos}", "--column", "label", "--project", "{fresh}", "--images", "{photos}"],
+        "--column label names no column. Give ours and theirs: --column label=species.",
+    ),
+    "a column of what is no table": (
+        [
+            "import",
+            "folders",
+            "{photos}",
+            "--column",
+            "label=x",
+            "--project",
+            "{fresh}",
+            "--images",
+            "{photos}",
+        ],
+        "only tables have columns to choose from. Leave out --column.",
+    ),
     "nothing to import": (
         ["import", "csv", "{fresh}.csv", "--project", "{fresh}", "--images", "{photos}"],
         "fresh.csv to import. Check the path.",

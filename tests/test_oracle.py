@@ -170,7 +170,7 @@ def test_names_that_two_images_share_are_told_apart_by_their_paths(tmp_path: Pat
         (
             "path,size,colour\na.png,1,red\n",
             BadOption,
-            r"has the columns path, size, colour\. It needs one of",
+            r"names labels: size, colour\. Needed: label\|.* say which it is: columns={'label': NAME}",
         ),
     ],
 )

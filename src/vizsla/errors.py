@@ -15,6 +15,7 @@
         │   └── BadBatch           a strategy gives anything but the batch asked for
         ├── BadWeights             pretrained weights are missing, unreadable or of another network
         ├── BadOption              options that do not go together
+        │   └── BadTable           a table of images or labels that cannot be read
         └── DiskFull               no room to write
 
 A message says what was given, what is allowed, and the mend. It is raised where these are known.
@@ -80,6 +81,9 @@ class BadWeights(UserError): ...
 
 
 class BadOption(UserError): ...
+
+
+class BadTable(BadOption): ...
 
 
 class DiskFull(UserError): ...

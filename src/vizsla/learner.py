@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 
 from vizsla.curves import LearningCurve
 from vizsla.data.indexed import IndexedDataset
+from vizsla.data.manifest import SUFFIXES
 from vizsla.errors import BadOption, NoLabel, NotEnoughImages, UnknownName
 from vizsla.functional.given import as_probs, whole
 from vizsla.functional.metrics import evaluate
@@ -341,6 +342,6 @@ def _oracle(oracle: str | Oracle, dataset: IndexedDataset) -> Oracle:
         return FilenameOracle()
     if oracle == "terminal":
         return TerminalOracle(dataset.classes)
-    if oracle.endswith(".csv"):
+    if oracle.endswith(SUFFIXES):
         return CsvOracle(oracle)
     raise UnknownName(f"no oracle named {oracle!r}. Known: filename, terminal, or the path of a .csv file.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import io
+import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,17 @@ from jaxtyping import Int64
 
 from vizsla import terminal
 from vizsla.asking import Asker, some
+from vizsla.data import tables
+from vizsla.data.tables import stem
 from vizsla.errors import BadOption, NoLabel
 from vizsla.labels import COLUMNS, LabelLog
 from vizsla.types import Label
 
 if TYPE_CHECKING:
     from vizsla.data.indexed import IndexedDataset
+
+
+log = logging.getLogger("vizsla")
 
 
 class Quit(Exception):
@@ -123,36 +128,47 @@ class NoisyOracle:
 
 @dataclass(frozen=True)
 class _Row:
-    """One image in a CSV of labels."""
+    """One image in a table of labels."""
 
-    path: str
+    names: tuple[str, ...]
+    """What the image may be called, first as it stands there."""
     label: str | None
     """None where the image was skipped."""
-    line: int | None = None
+    line: str = ""
+    """Where it is told, such as `line 3`."""
+
+    @property
+    def path(self) -> str:
+        return self.names[0]
 
     def where(self, file: Path) -> str:
-        return f"{file} line {self.line}" if self.line else str(file)
+        return f"{file} {self.line}".rstrip()
 
 
 class CsvOracle:
-    """Looks each class up in a CSV, with a row per image; of several rows of an image the last counts.
+    """Looks each class up in a table, with a row per image; of several rows of an image the last counts.
 
-    The image is in a column named file_name, filename, filepath, path or image, the class in one named
-    label, class, class_name or category; a file of two columns needs no header. An image is found by its
-    relative path, else by its file name where only one image has it. Classes are names, or numbers if
-    none of them is a name of the data set's. Vizsla's own label files are read as well.
+    The table is a CSV, or a .jsonl or .parquet file, and is read as `vizsla import` reads it: the image is in a
+    column named file_name, filename, filepath, path or image, the class in one named label, class, class_name or
+    category; a file of two columns needs no header. An image is found by its relative path, else by its file name
+    where only one image has it. Classes are names, or numbers if none of them is a name of the data set's.
+    Vizsla's own label files are read as well.
+
+    Args: columns: `file_name` and `label` → what these columns are called, where their names do not tell.
     """
 
-    IMAGE_COLUMNS = ("file_name", "filename", "filepath", "path", "image")
-    LABEL_COLUMNS = ("label", "class", "class_name", "category")
+    IMAGE_COLUMNS = tables.ALIASES["file_name"]
+    LABEL_COLUMNS = tables.ALIASES["label"]
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, columns: Mapping[str, str] | None = None) -> None:
         self.path = Path(path)
+        self.columns = columns or {}
 
     def label(
         self, dataset: IndexedDataset, ids: Sequence[int], *, round: int = 0, source: str = "al"
     ) -> int:
-        same_name = Counter(_base(dataset.file_name(idx)) for idx in range(len(dataset)))
+        names = map(dataset.file_name, range(len(dataset)))
+        same_name = Counter(one for name in names for one in {_base(name), stem(name), stem(_base(name))})
         numbers = not {row.label for row in self._by_path.values()} & set(dataset.classes)
         labelled = 0
         for idx in ids:
@@ -165,13 +181,14 @@ class CsvOracle:
         return labelled
 
     def _row(self, name: str, same_name: Counter[str]) -> _Row:
-        if row := self._by_path.get(name):
+        if row := self._by_path.get(name) or self._by_other.get(name):
             return row
-        rows = self._by_base.get(_base(name), [])
-        tails = [row for row in rows if row.path.endswith("/" + name)]
-        if len(tails) == 1:
+        meant = name if _base(name) in self._by_base else stem(name)  # tables leave suffixes out
+        rows = self._by_base.get(_base(meant), [])
+        tails = [row for row in rows if any(f"/{one}".endswith(f"/{meant}") for one in row.names)]
+        if len(tails) == 1 and (meant == name or same_name[meant] == 1):
             return tails[0]
-        if rows and (len(rows) > 1 or same_name[_base(name)] > 1):
+        if rows and (len(rows) > 1 or same_name[_base(meant)] > 1):
             raise NoLabel(
                 f"{rows[0].where(self.path)} names {rows[0].path!r}, which may or may not be {name}: "
                 f"several have that name. Write the whole path, {name}."
@@ -196,61 +213,48 @@ class CsvOracle:
     def _by_base(self) -> dict[str, list[_Row]]:
         rows: dict[str, list[_Row]] = {}
         for row in self._by_path.values():
-            rows.setdefault(_base(row.path), []).append(row)
+            for base in {_base(name) for name in row.names}:
+                rows.setdefault(base, []).append(row)
         return rows
 
     @cached_property
     def _by_path(self) -> dict[str, _Row]:
         data = self._read()
         if data.startswith(",".join(COLUMNS).encode()):
-            log = LabelLog(self.path).current()
-            return {name: _Row(name, label.label) for name, label in log.items()}
-        image, label, rows = self._columns(self._table(data))
-        return {row.path: row for row in (self._parse(line, cells, image, label) for line, cells in rows)}
+            answers = LabelLog(self.path).current()
+            return {name: _Row((name,), label.label) for name, label in answers.items()}
+        return {row.path: row for row in self._rows(data)}
+
+    @cached_property
+    def _by_other(self) -> dict[str, _Row]:
+        return {name: row for row in self._by_path.values() for name in row.names[1:]}
 
     def _read(self) -> bytes:
         try:
             data = self.path.read_bytes()
         except OSError as error:
             raise BadOption(
-                f"cannot read {self.path}: {error.strerror}. Give a CSV file of labels."
+                f"cannot read {self.path}: {error.strerror}. Give a table of labels, such as a CSV file."
             ) from None
         if not data.strip():
             raise BadOption(f"{self.path} is empty. Give a CSV with a line file_name,label for each image.")
         return data
 
-    def _table(self, data: bytes) -> list[tuple[int, list[str]]]:
-        """Line numbers and cells of all lines that are not blank."""
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise BadOption(f"{self.path} is not UTF-8 text. Save it as CSV in UTF-8.") from None
-        first = text.lstrip().splitlines()[0]
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
-        try:
-            return [(reader.line_num, row) for row in reader if any(row)]
-        except csv.Error as error:
-            raise BadOption(f"{self.path} line {reader.line_num}: {error}. Correct that line.") from None
-
-    def _columns(self, table: list[tuple[int, list[str]]]) -> tuple[int, int, list[tuple[int, list[str]]]]:
-        """Where image and label stand, and the rows that hold them."""
-        header = [cell.strip().lower() for cell in table[0][1]]
-        image = next((header.index(name) for name in self.IMAGE_COLUMNS if name in header), None)
-        label = next((header.index(name) for name in self.LABEL_COLUMNS if name in header), None)
-        if image is not None and label is not None:
-            return image, label, table[1:]
-        if image is None and label is None and len(header) == 2:
-            return 0, 1, table
-        raise BadOption(
-            f"{self.path} has the columns {', '.join(header)}. It needs one of "
-            f"{', '.join(self.IMAGE_COLUMNS)} and one of {', '.join(self.LABEL_COLUMNS)}."
-        )
-
-    def _parse(self, line: int, cells: list[str], image: int, label: int) -> _Row:
-        if len(cells) <= max(image, label) or not cells[image].strip() or not cells[label].strip():
-            raise NoLabel(f"{self.path} line {line}: an image and a class belong here. Fill in or delete it.")
-        path = cells[image].strip().replace("\\", "/").removeprefix("./")
-        return _Row(path, cells[label].strip(), line)
+    def _rows(self, data: bytes) -> Iterator[_Row]:
+        option = "columns={{'{}': NAME}}"
+        wanted = tables.Wanted(chosen=self.columns, option=option)
+        for found in tables.read(io.BytesIO(data), str(self.path), tables.kind_of(self.path.name), wanted):
+            if isinstance(found, tables.Note):
+                log.warning("%s: %s", self.path, found.text)
+            elif isinstance(found, tables.Unreadable):
+                raise NoLabel(f"{self.path} {found.where}: {found.reason}. Fill in or delete it.")
+            elif not found.names or found.label is None:
+                raise NoLabel(
+                    f"{self.path} {found.where}: an image and a class belong here. Fill in or delete it."
+                )
+            else:
+                names = tuple(name.replace("\\", "/").removeprefix("./") for name in found.names)
+                yield _Row(names, found.label, found.where)
 
 
 def _base(path: str) -> str:

@@ -101,7 +101,8 @@ def test_the_work_grows_as_the_rows_do_and_an_import_is_one_transaction(
 def test_reading_many_rows_holds_few_of_them(
     format: str, form: str | None, sizes: dict[int, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vizsla.interop import jsonstream, parquet
+    from vizsla.data.tables import parquet
+    from vizsla.interop import jsonstream
 
     monkeypatch.setattr(parquet, "_AT_ONCE", 100)
     monkeypatch.setattr(jsonstream, "_BYTES", 1 << 12)

@@ -159,3 +159,57 @@ def test_a_bad_file_is_one_error_with_the_mend(
 def test_a_file_that_is_not_there_is_a_user_error(format: str, make: Make, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere"):
         import_labels(make("a.jpg").store, format, tmp_path / "nowhere")
+
+
+LABEL_STUDIO = (
+    "annotation_id,annotator,created_at,id,image,lead_time,{}updated_at\n"
+    "7,1,2024-03-01T10:00:00Z,3,/data/upload/1/1a2b3c4d-a.jpg,2.5,{}2024-03-01T10:00:00Z\n"
+)
+
+
+@pytest.mark.parametrize("format", ["csv", "label-studio"])
+def test_the_answer_in_a_table_of_label_studio_is_told_or_asked_for(
+    format: str, make: Make, tmp_path: Path
+) -> None:
+    file, project = tmp_path / "x.csv", make("a.jpg", "b.jpg", "c.jpg")
+    file.write_text(LABEL_STUDIO.format("site,species,", "north,cat,"))
+    with pytest.raises(UserError, match=r"names labels: site, species\. .* --column label=NAME"):
+        import_labels(project.store, format, file)
+    assert project.store.history() == []
+    import_labels(project.store, format, file, columns={"label": "species"})
+    assert project.standing() == {"a.jpg": ("labelled", "cat")}
+    file.write_text(LABEL_STUDIO.format("species,", "dog,"))
+    other = make("a.jpg")
+    import_labels(other.store, format, file)
+    assert other.standing() == {"a.jpg": ("labelled", "dog")}
+
+
+def test_columns_are_chosen_among_ours_and_only_of_tables(make: Make, tmp_path: Path) -> None:
+    project = make("a.jpg")
+    (tmp_path / "x.csv").write_text("photo,breed,who\na.jpg,pug,eve\n")
+    for format, columns, said in (
+        ("csv", {"species": "breed"}, "'species' is none of our columns. Known: file_name, "),
+        ("csv", {"file_name": "foto"}, "has no column 'foto'. Choose one of photo, breed, who"),
+        ("folders", {"label": "breed"}, "only tables have columns to choose from. Leave out --column"),
+    ):
+        with pytest.raises(UserError, match=said):
+            import_labels(project.store, format, tmp_path / "x.csv", columns=columns)
+    columns = {"file_name": "photo", "label": "breed", "annotator": "who"}
+    import_labels(project.store, "csv", tmp_path / "x.csv", columns=columns)
+    assert [(label.label, label.annotator) for label in project.store.labels()] == [("pug", "eve")]
+
+
+def test_a_class_that_looks_like_several_is_noted_where_it_is_new(make: Make, tmp_path: Path) -> None:
+    project = make("a.jpg", "b.jpg", "c.jpg")
+    (tmp_path / "x.csv").write_text('path,label\na.jpg,cat\nb.jpg,cat;dog\nc.jpg,"dog, large"\n')
+    report = import_labels(project.store, "csv", tmp_path / "x.csv")
+    assert report.notes == ("the class 'cat;dog' looks like several; an image has one here",)
+    assert import_labels(project.store, "csv", tmp_path / "x.csv").notes == ()
+
+
+def test_after_an_open_quote_nothing_is_imported(make: Make, tmp_path: Path) -> None:
+    project = make("a.jpg", "b.jpg", "c.jpg")
+    (tmp_path / "x.csv").write_text('path,label\na.jpg,cat\nb.jpg,"dog\nc.jpg,cat\n')
+    with pytest.raises(UserError, match="line 3: the quote that opens there"):
+        import_labels(project.store, "csv", tmp_path / "x.csv")
+    assert project.store.history() == [] and project.store.classes() == ()

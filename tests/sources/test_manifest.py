@@ -105,12 +105,13 @@ def test_a_list_moves_together_with_its_images(tmp_path: Path, toys: Path) -> No
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.csv", "who,what\nx,y\n", "has no column 'file_name', only 'who', 'what'"),
-        ("a.csv", "", "lists no image"),
-        ("a.csv", "file_name,label\n,cat\n", "row 1 of .* names no image"),
+        ("a.csv", "who,what\nx,y\n", r"has no header that names images: who, what. Needed: file_name\|"),
+        ("a.csv", "", "a.csv is empty"),
+        ("a.csv", "file_name,label\n", "lists no image"),
+        ("a.csv", "file_name,label\n,cat\n", "line 2 names no image"),
         ("a.csv", "file_name,label\nx.png,cat\nx.png,dog\n", "says that x.png is cat and dog"),
-        ("a.jsonl", '{"file_name": "x.png"}\nnonsense\n', "line 2 of .* is no JSON"),
-        ("a.jsonl", '["x.png"]\n', "line 1 of .* has no column 'file_name', only none"),
+        ("a.jsonl", '{"file_name": "x.png"}\nnonsense\n', "a.jsonl line 2 is no JSON"),
+        ("a.jsonl", '["x.png"]\n', "a.jsonl line 1 is no JSON object"),
         ("a.parquet", "no parquet", "is no Parquet file"),
         ("missing.csv", None, "cannot read .*: No such file"),
     ],

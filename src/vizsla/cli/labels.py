@@ -43,6 +43,13 @@ def _about(kind: Format) -> str:
     return kind.about + (f"; forms: {', '.join(kind.forms)}" if len(kind.forms) > 1 else "")
 
 
+def _column(text: str) -> tuple[str, str]:
+    ours, equals, theirs = text.partition("=")
+    if not equals or not theirs.strip():
+        raise BadOption(f"--column {text} names no column. Give ours and theirs: --column label=species.")
+    return ours.strip(), theirs
+
+
 @cli.command("import", cls=_WithFormats)
 @click.argument("format", shell_complete=completing.import_format)
 @click.argument("path", type=_path)
@@ -50,19 +57,34 @@ def _about(kind: Format) -> str:
 @click.option(
     "--images", type=place, metavar="IMAGES", help="The images, for a project that does not exist yet."
 )
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="What a column is called in the file, such as label=species, where its name does not tell.",
+)
 @splits_option
 @json_option
 def import_(
-    format: str, path: Path, project: str | None, images: Place | None, splits: bool | None, as_json: bool
+    format: str,
+    path: Path,
+    project: str | None,
+    images: Place | None,
+    columns: tuple[str, ...],
+    splits: bool | None,
+    as_json: bool,
 ) -> None:
     """Take in labels, and say what was taken, what was passed over, and why.
 
     All of a file is taken in or, after an error, nothing. The same file again adds nothing.
     """
     from vizsla import interop
+    from vizsla.interop.tables import check_columns
     from vizsla.project import Project
 
-    interop.importers[format]  # this and the path before a project is made
+    theirs = dict(map(_column, columns))
+    check_columns(interop.importers[format], theirs)  # this and the path before a project is made
     if not path.exists():
         raise BadOption(f"there is no {path} to import. Check the path.")
     opened = the_project(project) if images is None else Project.open(project, settled(images))
@@ -72,6 +94,7 @@ def import_(
             opened.store,
             format,
             path,
+            columns=theirs,
             reading=partial(step, "reading rows", total=None),
             progress=partial(step, "writing labels"),
             splits=opened.settings.splits if splits is None else splits,

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import io
-import json
 import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from vizsla.data.images import IMAGE_SUFFIXES
+from vizsla.data import tables
 from vizsla.data.remote import AT_ONCE, Remote, is_url
 from vizsla.data.sources import Source, Stamp
-from vizsla.errors import BadOption, NoImages, NoLabel, Unreachable
+from vizsla.errors import BadTable, NoImages, NoLabel, Unreachable
 
 log = logging.getLogger("vizsla")
 
-SUFFIXES = (".csv", ".jsonl", ".parquet")
+SUFFIXES = tuple(f".{kind}" for kind in tables.KINDS)
 
-NAME_COLUMNS = ("file_name", "filename", "filepath", "file_path", "path", "file", "image")
-LABEL_COLUMNS = ("label", "class", "class_name", "category", "choice")
+NAME_COLUMNS = tables.ALIASES["file_name"]
+LABEL_COLUMNS = tables.ALIASES["label"]
 """What the two columns may be called, the first that is there counts; capitals and blanks do not matter."""
 
 _DOWN_SECONDS = 60.0  # that a host which did not answer is left alone
 _UNKNOWN: Stamp = (-1, 0, 0)  # of a URL: taken to show the same image for good
-
-Cells = tuple[Any, Any]
-"""Name and class of a row, as they stand there."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +46,17 @@ class Manifest(Source):
     """Images that a file lists. Paths are relative to the file, absolute, or URLs.
 
     An image at a URL is taken to stay as it is: the server is not asked whether it has changed.
+
+    Args: columns: `file_name` and `label` → what these columns are called, where their names do not tell.
     """
 
-    def __init__(self, file: str | Path, remote: Remote | None = None) -> None:
+    def __init__(
+        self, file: str | Path, remote: Remote | None = None, *, columns: Mapping[str, str] | None = None
+    ) -> None:
         self.path = None if is_url(str(file)) else Path(file)
         self.file = str(file)
         self.remote = remote or Remote()
+        self.columns = columns or {}
         self._rows: tuple[Stamp, Rows] | None = None
         self._down: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -145,7 +145,7 @@ class Manifest(Source):
         return sorted({name for name in self._known.classes.values() if name is not None})
 
     def lacks_class(self, name: str) -> str:
-        return f"{name} has no class in {self.file}. Fill its column {LABEL_COLUMNS[0]!r}."
+        return f"{name} has no class in {self.file}. Fill its column {self.columns.get('label', 'label')!r}."
 
     @property
     def _known(self) -> Rows:
@@ -168,21 +168,72 @@ class Manifest(Source):
             return self._rows[1]
 
     def _parsed(self, content: bytes) -> Rows:
-        suffix = PurePosixPath(self.file.lower()).suffix
-        cells = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}[suffix](content, self.file)
         classes: dict[str, str | None] = {}
-        for number, (given, said) in enumerate(cells, 1):
-            name, label = _name(given), None if said is None else str(said).strip() or None
-            if not name:
-                raise NoImages(f"row {number} of {self.file} names no image. Fill or remove it.")
-            if classes.setdefault(name, label) != label:
-                raise NoLabel(
-                    f"{self.file} says that {name} is {classes[name]} and {label}. Keep one of the rows."
-                )
+        try:
+            folders: dict[Path, dict[str, list[str]]] = {}
+            for record in self._records(content):
+                name, label = self._name(record, folders), record.label
+                if classes.setdefault(name, label) != label:
+                    raise NoLabel(
+                        f"{self.file} says that {name} is {classes[name]} and {label}. Keep one of the rows."
+                    )
+        except BadTable as error:
+            raise NoImages(str(error)) from None
         if not classes:
             raise NoImages(f"{self.file} lists no image. Give a row for each: file_name,label.")
+        for name in tables.several_in_one({name for name in classes.values() if name}):
+            log.warning("%s: the class %r looks like several; an image has one here", self.file, name)
         urls = (urlsplit(where).netloc for name in classes if is_url(where := self.where(name)))
         return Rows(classes, frozenset(urls))
+
+    def _records(self, content: bytes) -> Iterator[tables.Record]:
+        """The rows, each of which names an image."""
+        wanted = tables.Wanted(labels=False, chosen=self.columns)
+        for found in tables.read(io.BytesIO(content), self.file, tables.kind_of(self.file), wanted):
+            if isinstance(found, tables.Note):
+                log.warning("%s: %s", self.file, found.text)
+            elif isinstance(found, tables.Unreadable):
+                raise NoImages(f"{self.file} {found.where} {found.reason}. Correct or remove it.")
+            elif not found.names or "\0" in found.names[0]:
+                why = "has a NUL character in a name" if found.names else "names no image"
+                raise NoImages(f"{self.file} {found.where} {why}. Fill or remove it.")
+            else:
+                yield found
+
+    def _name(self, record: tables.Record, folders: dict[Path, dict[str, list[str]]]) -> str:
+        """The image that a row means: of its names the first that is there, without blanks if none is.
+
+        Args: folders: names by those without suffix, of the folders that were looked at.
+        """
+        names = [_as_ours(name) for name in record.names]
+        bare = names[min(1, len(names) - 1)]
+        if len(names) == 1 and tables.is_image_name(bare):
+            return bare  # most are so, and none needs a look at the disk
+        if found := next((name for name in names if self._is_there(name)), None):
+            return found
+        where = Path(self.where(bare))
+        if where.parent not in folders:
+            folders[where.parent] = _by_stem(where.parent)
+        whole = folders[where.parent].get(where.name, [])
+        return f"{bare.removesuffix(where.name)}{whole[0]}" if len(whole) == 1 else bare
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            return self.stamp(name) != _UNKNOWN
+        except OSError:
+            return False
+
+
+def _by_stem(folder: Path) -> dict[str, list[str]]:
+    """Names of the images in a folder, by their names without suffix, as some tables have them."""
+    found: dict[str, list[str]] = {}
+    try:
+        for entry in os.scandir(folder):
+            if tables.is_image_name(entry.name):
+                found.setdefault(tables.stem(entry.name), []).append(entry.name)
+    except OSError:
+        pass
+    return found
 
 
 def _stamp(file: Path) -> Stamp:
@@ -190,84 +241,8 @@ def _stamp(file: Path) -> Stamp:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _name(given: Any) -> str:
+def _as_ours(name: str) -> str:
     """An image as we name it: with forward slashes; `file:///` is a path."""
-    text = "" if given is None else str(given).strip()
-    if text.startswith("file://"):
-        text = url2pathname(urlsplit(text).path)
-    return text if is_url(text) else text.replace("\\", "/").removeprefix("./")
-
-
-def _csv(content: bytes, file: str) -> Iterator[Cells]:
-    try:
-        rows = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
-        first = next(rows, [])
-        header = _columns(first)
-        if header is None and first and not _is_name(first[0]):
-            raise NoImages(_no_column(file, first))
-        name, label = header or (0, 1)
-        for row in rows if header else [first, *rows]:
-            if row:
-                yield _cell(row, name), _cell(row, label)
-    except UnicodeDecodeError:
-        raise NoImages(f"{file} is no text in UTF-8. Save it as CSV UTF-8.") from None
-    except csv.Error as error:
-        raise NoImages(f"{file} is no CSV file that can be read ({error}).") from None
-
-
-def _jsonl(content: bytes, file: str) -> Iterator[Cells]:
-    for number, line in enumerate(content.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8-sig"))
-            keys = list(row) if isinstance(row, dict) else []
-        except ValueError:
-            raise NoImages(f"line {number} of {file} is no JSON. Write one object per line.") from None
-        columns = _columns(keys)
-        if columns is None:
-            raise NoImages(f"line {number} of " + _no_column(file, keys))
-        name, label = columns
-        yield row[keys[name]], None if label is None else row[keys[label]]
-
-
-def _parquet(content: bytes, file: str) -> Iterator[Cells]:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ModuleNotFoundError:
-        raise BadOption("reading Parquet needs pyarrow. Run: pip install 'vizsla[parquet]'.") from None
-    try:
-        table = parquet.ParquetFile(io.BytesIO(content))
-    except (pa.ArrowException, OSError):
-        raise NoImages(f"{file} is no Parquet file that can be read.") from None
-    keys = table.schema_arrow.names
-    columns = _columns(keys)
-    if columns is None:
-        raise NoImages(_no_column(file, keys))
-    wanted = [keys[column] for column in columns if column is not None]
-    for batch in table.iter_batches(columns=wanted):
-        values = [batch.column(name).to_pylist() for name in wanted]
-        yield from zip(values[0], values[1] if len(values) > 1 else [None] * len(batch), strict=True)
-
-
-def _columns(names: Sequence[str]) -> tuple[int, int | None] | None:
-    """Where image and class stand; None where no column is called after images."""
-    here = {name.strip().lower().replace(" ", "_"): place for place, name in reversed(list(enumerate(names)))}
-    found = [
-        next((here[alias] for alias in aliases if alias in here), None)
-        for aliases in (NAME_COLUMNS, LABEL_COLUMNS)
-    ]
-    return None if found[0] is None else (found[0], found[1])
-
-
-def _no_column(file: str, names: Iterable[str]) -> str:
-    return f"{file} has no column {NAME_COLUMNS[0]!r}, only {', '.join(map(repr, names)) or 'none'}. Name one so."
-
-
-def _is_name(text: str) -> bool:
-    return is_url(text) or PurePosixPath(text.strip()).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _cell(row: Sequence[str], column: int | None) -> str | None:
-    return row[column] if column is not None and column < len(row) else None
+    if name.startswith("file://"):
+        name = url2pathname(urlsplit(name).path)
+    return name if is_url(name) else name.replace("\\", "/").removeprefix("./")

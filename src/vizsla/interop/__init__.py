@@ -16,9 +16,10 @@ matching.py      which image a foreign name means
 files.py         opening what is imported
 exporting.py     a project into a file or folder
 outgoing.py      what is exported
+tables.py        what is common to tables
 trees.py         what is common to formats of many files
 zips.py          a zip that is written as it is sent
-fields.py        columns and what others call them
+fields.py        cells as rows, and rows as cells
 foldernames.py   any class name as a folder's
 jsonstream.py    JSON a value at a time
 
@@ -38,7 +39,7 @@ from vizsla.interop import (  # noqa: F401 — they register themselves
     label_studio,
     parquet,
 )
-from vizsla.interop.base import Format, Importer, Row, Unreadable, formats, importers
+from vizsla.interop.base import Format, Importer, Note, Row, Unreadable, formats, importers
 from vizsla.interop.exporting import export_labels
 from vizsla.interop.importing import Reason, Report, import_labels
 from vizsla.interop.label_studio import label_studio_config
@@ -47,6 +48,7 @@ from vizsla.interop.outgoing import Outgoing
 __all__ = [
     "Format",
     "Importer",
+    "Note",
     "Outgoing",
     "Reason",
     "Report",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vizsla.data.tables import Note, Unreadable
 from vizsla.interop.zips import Member, stream
 from vizsla.registry import Registry
 
@@ -51,14 +51,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """A row that makes no sense, and why."""
-
-    where: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Format:
     """A way to write the labels of a project."""
 
@@ -80,8 +72,9 @@ def files_in_folders(name: str, about: str, **forms: Callable[[Outgoing], Iterat
     return Format(name, ".zip", "application/zip", about, lambda outgoing: stream(default(outgoing)), forms)
 
 
-Importer = Callable[[Path], Iterable[Row | Unreadable]]
-"""Reads a file or a folder, its docstring says what. Raises UserError where it is not of the format at all."""
+Importer = Callable[..., Iterable[Row | Unreadable | Note]]
+"""Reads the file or folder at a path, its docstring says what. One that reads tables also takes `columns`, our column →
+what it is called there. Raises UserError where it is not of the format at all."""
 
 formats = Registry[Format]("export format", "formats")
 importers = Registry[Importer]("import format", "importers")

@@ -2,72 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from vizsla.errors import BadOption
+from vizsla.data.tables.cells import SeveralClasses, one_class, text
+from vizsla.data.tables.columns import ALIASES, COLUMNS, columns
 from vizsla.interop.base import Row
 
-COLUMNS = (
-    "file_name",
-    "sha256",
-    "label",
-    "status",
-    "annotator",
-    "labelled_at",
-    "lead_ms",
-    "round",
-    "model_version",
-    "source",
-    "suggestion",
-    "suggestion_prob",
-    "suggestion_shown",
-    "split",
-)
+__all__ = [
+    "ALIASES",
+    "COLUMNS",
+    "SeveralClasses",
+    "cells",
+    "columns",
+    "decimal",
+    "moment",
+    "one_class",
+    "text",
+    "to_row",
+    "truth",
+    "whole",
+]
 
-ALIASES: Mapping[str, tuple[str, ...]] = {column: (column,) for column in COLUMNS} | {
-    "file_name": ("file_name", "filename", "filepath", "file_path", "path", "file", "image"),
-    "sha256": ("sha256", "sha-256", "hash"),
-    "label": ("label", "class", "class_name", "category", "choice"),
-    "annotator": ("annotator", "completed_by"),
-    "labelled_at": ("labelled_at", "labeled_at", "created_at"),
-}
-"""Column → names it goes by, the first that is there counts. `choice` … `lead_time` are Label Studio's."""
-
-_LEAD_SECONDS = "lead_time"
 _LARGEST = 2**31 - 1  # what every database takes
-
-
-class SeveralClasses(ValueError):
-    """An answer that names more than one class, or none that can be told."""
-
-
-def columns(names: Iterable[str]) -> dict[str, str]:
-    """Our column → the name it goes by here, for those that are there; capitals and blanks do not matter."""
-    here = {name.strip().lower().replace(" ", "_"): name for name in names}
-    found = {
-        column: next((here[alias] for alias in aliases if alias in here), None)
-        for column, aliases in ALIASES.items()
-    }
-    found["lead_seconds"] = here.get(_LEAD_SECONDS)
-    return {column: name for column, name in found.items() if name is not None}
-
-
-def suffice(columns: Iterable[str]) -> bool:
-    """Whether these columns of ours name images and their labels."""
-    return not {"file_name", "sha256"}.isdisjoint(columns) and not {"label", "status"}.isdisjoint(columns)
-
-
-def no_labels(name: str, header: Iterable[str]) -> BadOption:
-    """The error of a file whose columns do not suffice."""
-    told = ", ".join(cell[:40] for cell in list(header)[:20])
-    files, labels = ("|".join(ALIASES[column]) for column in ("file_name", "label"))
-    return BadOption(
-        f"{name} has no header that names images and labels: {told}. Needed: {files} and {labels}."
-    )
 
 
 def cells(row: Row) -> list[Any]:
@@ -101,21 +60,6 @@ def to_row(cells: Mapping[str, Any], where: str) -> Row:
     )
 
 
-def text(value: Any) -> str | None:
-    """Words; None for nothing. Numbers become words: whole ones without a point, as tables make floats of them.
-
-    >>> text("cat"), text(7), text(7.0), text(float("nan")), text("")
-    ('cat', '7', '7', None, None)
-    """
-    if isinstance(value, str):
-        return value or None
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        value = int(value) if value.is_integer() else value
-    return str(value) if isinstance(value, int | float) else None
-
-
 def whole(value: Any) -> int | None:
     """A whole number from 0 on that a database takes, rounded."""
     number = decimal(value)
@@ -145,23 +89,3 @@ def moment(value: Any) -> datetime | None:
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
     except (AttributeError, ValueError, OverflowError):
         return None
-
-
-def one_class(value: Any) -> str | None:
-    """The class of an answer: a name, a number, a list of one, or Label Studio's `{"choices": [name]}`.
-
-    >>> one_class('{"choices": ["cat"]}'), one_class(["dog"]), one_class(7), one_class("")
-    ('cat', 'dog', '7', None)
-    """
-    if isinstance(value, str) and value.startswith('{"choices"'):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return value
-    if isinstance(value, Mapping):
-        value = value.get("choices")
-    if isinstance(value, list):
-        if len(value) > 1:
-            raise SeveralClasses
-        value = value[0] if value else None
-    return text(value)

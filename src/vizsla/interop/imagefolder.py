@@ -15,7 +15,7 @@ renamed, `%74est`. In comes any of the forms; a tree only where Hugging Face its
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -31,6 +31,7 @@ from vizsla.interop.base import Row, Unreadable, files_in_folders, formats, impo
 from vizsla.interop.files import OUTSIDE, File, opened
 from vizsla.interop.foldernames import escape, unescape
 from vizsla.interop.outgoing import Outgoing, Picture, pages, split_of
+from vizsla.interop.tables import Columns, Found, rows
 from vizsla.interop.trees import kept, missing_list, pieces
 from vizsla.interop.zips import IN_MEMORY, Member
 
@@ -187,7 +188,7 @@ formats.register("imagefolder")(
 
 
 @importers.register("imagefolder")
-def read(path: Path) -> Iterator[Row | Unreadable]:
+def read(path: Path, columns: Columns | None = None) -> Iterator[Found]:
     """an imagefolder of Hugging Face, a folder or zip, with metadata or class folders; or its metadata alone"""
     with opened(path, alone=True) as (files, refused):
         yield from refused
@@ -198,14 +199,9 @@ def read(path: Path) -> Iterator[Row | Unreadable]:
             return
         by_name = {file.name: file for file in images}
         for table in tables:
-            for row in _read(table):
-                yield row if isinstance(row, Unreadable) else _placed(row, table, by_name)
-
-
-def _read(table: File) -> Iterable[Row | Unreadable]:
-    readers = {"csv": csv.rows, "jsonl": jsonl.rows, "parquet": parquet.rows}
-    with table.reading() as file:
-        yield from readers[METADATA[table.parts[-1]]](file, table.name)
+            with table.reading() as file:
+                for row in rows(file, table.name, METADATA[table.parts[-1]], columns):
+                    yield _placed(row, table, by_name) if isinstance(row, Row) else row
 
 
 def _placed(row: Row, table: File, images: dict[str, File]) -> Row | Unreadable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +13,8 @@ from typing import TypeVar, get_args
 from uuid import UUID, uuid5
 
 from vizsla.errors import BadOption
-from vizsla.interop.base import Importer, Row, Unreadable, importers
+from vizsla.interop import tables
+from vizsla.interop.base import Importer, Note, Row, Unreadable, importers
 from vizsla.interop.matching import Catalogue
 from vizsla.interop.outgoing import standing
 from vizsla.store import Answer, Imported, Store
@@ -77,6 +78,7 @@ def import_labels(
     path: str | Path,
     *,
     annotator: str = "import",
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     reading: Callable[[int], None] | None = None,
     splits: bool = True,
@@ -86,6 +88,7 @@ def import_labels(
     The same answer a second time, also one that stands in the project already, is passed over.
 
     Args:    annotator: who gave the answers that name nobody.
+             columns: our column → what it is called in the file, where its name does not tell.
              progress: called with (done, total) while they are written; all of it is one transaction.
              reading: called with the number of rows so far, while they are read.
              splits: of class folders: those called train, test and the like are no classes, where all are called so.
@@ -95,7 +98,7 @@ def import_labels(
     if not annotator.strip() or "\0" in annotator:
         raise BadOption(f"{annotator!r} is no name for an annotator. Give it at least one visible letter.")
     gathered = _Gathered(Catalogue(store), annotator)
-    gathered.take(_counted(read(Path(path)), reading))
+    gathered.take(_counted(_rows(read, Path(path), columns or {}), reading))
     rows = gathered.without(_standing_keys(store) if gathered.found else set())
     done = store.import_labels(rows, progress)
     for key in done.known:  # imported before, and overruled since
@@ -106,6 +109,7 @@ def import_labels(
         for names in _twins(one.name for one in store.classes())
         if not set(done.classes).isdisjoint(names)
     ]
+    alike += tables.several_classes(done.classes, [one.name for one in store.classes()])
     return Report(done.new, skipped, done.classes, gathered.reasons, tuple(alike + gathered.notes()))
 
 
@@ -116,6 +120,11 @@ def _reader(store: Store, format: str, *, splits: bool) -> Importer:
     return partial(
         read, **{name: value for name, value in told.items() if name in signature(read).parameters}
     )
+
+
+def _rows(read: Importer, path: Path, columns: Mapping[str, str]) -> Iterable[Row | Unreadable | Note]:
+    tables.check_columns(read, columns)
+    return read(path, columns=columns) if columns else read(path)
 
 
 def _counted(rows: Iterable[T], reading: Callable[[int], None] | None) -> Iterator[T]:
@@ -143,13 +152,16 @@ class _Gathered:
         self._annotator = annotator
         self._of_image: dict[int, list[UUID]] = {}
         self._overruled = Reason()
+        self._notes: list[str] = []
 
     def pass_over(self, reason: str, example: str) -> None:
         self.reasons.setdefault(reason, Reason()).add(example)
 
-    def take(self, rows: Iterable[Row | Unreadable]) -> None:
+    def take(self, rows: Iterable[Row | Unreadable | Note]) -> None:
         for row in rows:
-            if isinstance(row, Unreadable):
+            if isinstance(row, Note):
+                self._notes.append(row.text)
+            elif isinstance(row, Unreadable):
                 self.pass_over(row.reason, row.where)
             elif problem := self._take(row):
                 self.pass_over(problem, _example(row))
@@ -183,11 +195,11 @@ class _Gathered:
         return None
 
     def notes(self) -> list[str]:
-        """Images of which the file says two things, without saying which is newer."""
+        """What was odd, and images of which the file says two things without saying which is newer."""
         about = self._overruled
         more = ", …" if about.count > len(about.examples) else ""
         told = f"{about.count} × named twice with different labels, the last of which stands: "
-        return [told + ", ".join(about.examples) + more] if about.count else []
+        return [*self._notes, *([told + ", ".join(about.examples) + more] if about.count else [])]
 
     def _imported(self, row: Row, image_id: int, status: str) -> Imported:
         label = tidy(row.label or "") if status == "labelled" else None

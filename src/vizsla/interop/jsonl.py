@@ -8,13 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
-from vizsla.errors import BadOption
-from vizsla.interop import fields
-from vizsla.interop.base import Format, Row, Unreadable, formats, importers
-from vizsla.interop.files import open_file
+from vizsla.interop import fields, tables
+from vizsla.interop.base import Format, formats, importers
 from vizsla.interop.outgoing import Outgoing
+from vizsla.interop.tables import Columns, Found
 from vizsla.store.database import batched
 
 _ROWS = 500  # per piece
@@ -35,37 +33,6 @@ formats.register("jsonl")(Format("jsonl", ".jsonl", "application/jsonl", "an obj
 
 
 @importers.register("jsonl")
-def read(path: Path) -> Iterator[Row | Unreadable]:
+def read(path: Path, columns: Columns | None = None) -> Iterator[Found]:
     """a JSON object per line, with a path and a label"""
-    with open_file(path) as file:
-        yield from rows(file, str(path))
-
-
-def rows(file: IO[bytes], name: str) -> Iterator[Row | Unreadable]:
-    """The rows of a file that is open at its start. `name`: what errors call it."""
-    good = 0
-    for number, line in enumerate(file, 1):
-        if line.strip():
-            row = _row(line, f"line {number}")
-            good += isinstance(row, Row)
-            yield row
-    if not good:
-        raise BadOption(
-            f'{name} has no line like {{"file_name": "a.jpg", "label": "cat"}}. Choose another format.'
-        )
-
-
-def _row(line: bytes, where: str) -> Row | Unreadable:
-    try:
-        values = json.loads(line.decode("utf-8-sig", errors="surrogateescape"))
-    except (ValueError, RecursionError):
-        return Unreadable(where, "is no JSON")
-    if not isinstance(values, dict):
-        return Unreadable(where, "is no JSON object")
-    names = fields.columns(values)
-    if "file_name" not in names and "sha256" not in names:
-        return Unreadable(where, "names no image")
-    try:
-        return fields.to_row({column: values[name] for column, name in names.items()}, where)
-    except fields.SeveralClasses:
-        return Unreadable(where, "names several classes")
+    return tables.read(path, "jsonl", columns)

@@ -24,6 +24,7 @@ from vizsla.interop.files import open_file
 from vizsla.interop.jsonl import dump
 from vizsla.interop.jsonstream import Stream
 from vizsla.interop.outgoing import Outgoing
+from vizsla.interop.tables import Columns, Found
 from vizsla.store import Label
 from vizsla.store.database import batched
 
@@ -130,12 +131,12 @@ formats.register("label-studio")(
 
 
 @importers.register("label-studio")
-def read(path: Path) -> Iterator[Row | Unreadable]:
+def read(path: Path, columns: Columns | None = None) -> Iterator[Found]:
     """an export of Label Studio as JSON, JSON_MIN or CSV"""
     with open_file(path) as file:
         start = file.peek(64)[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
         if path.suffix.lower() in (".csv", ".tsv") and start[:1] not in (b"[", b"{"):
-            yield from csv.rows(file, str(path))
+            yield from csv.rows(file, str(path), columns)
             return
         good = 0
         try:
