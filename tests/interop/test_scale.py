@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FEW, MANY = 500, 2000
 FORMS = [
+    ("coco", None),
     ("csv", None),
     ("cvat", None),
     ("fiftyone", None),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vizsla.interop.zips import Member, stream
@@ -83,8 +82,9 @@ def files_in_folders(name: str, about: str, **forms: Callable[[Outgoing], Iterat
     return Format(name, ".zip", "application/zip", about, lambda outgoing: stream(default(outgoing)), forms)
 
 
-Importer = Callable[[Path], Iterable[Row | Unreadable]]
-"""Reads a file or a folder, its docstring says what. Raises UserError where it is not of the format at all."""
+Importer = Callable[..., Iterable[Row | Unreadable]]
+"""Reads the file or folder at a path, its docstring says what. One whose files may call things by several names also
+takes `columns`, our column → its name there. Raises UserError where it is not of the format at all."""
 
 formats = Registry[Format]("export format", "formats")
 importers = Registry[Importer]("import format", "importers")
