@@ -97,6 +97,12 @@ CASES = {
         {"x.png": "dog"},
         {"is in the file twice": ["b/x.png (line 3)"]},
     ),
+    "a path in another spelling is the exact path": (
+        ["b/x.png", "b/y.png"],
+        ["./b/x.png,cat", "b\\y.png,dog", "b/x.png,cat"],
+        {"b/x.png": "cat", "b/y.png": "dog"},
+        {"is in the file twice": ["b/x.png (line 4)"]},
+    ),
     "uploads of one name are two images": (
         ["1.png"],
         ["/data/upload/1/1a2b3c4d-1.png,dog", "/data/upload/1/5e6f7a8b-1.png,cat"],

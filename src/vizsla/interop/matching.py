@@ -76,7 +76,7 @@ class Catalogue:
         By its exact path, but for a content that lies elsewhere; else by content; else by the other names it
         may have; else by the path that shares the longest end with its name.
         """
-        exact = self._by_path.get(row.file_name)
+        exact = self._exactly(row.file_name)
         same = self._of_content(row) if by_content else []
         if exact is not None:
             return Match((same[0] if same and exact not in same else exact,), EXACT)
@@ -92,6 +92,13 @@ class Catalogue:
     def folder(self, image_id: int) -> str:
         """The folder that the image lies in; nothing for one that lies in none."""
         return _key(self.images[image_id].path or "").rpartition("/")[0]
+
+    def _exactly(self, name: str) -> int | None:
+        """The image of that path, also spelled as other systems do: `./a/b.jpg`, `a\\b.jpg`."""
+        if (found := self._by_path.get(name)) is not None:
+            return found
+        plain = _tidied(name)
+        return self._by_path.get(plain, self._by_path.get(plain.replace("\\", "/")))
 
     def _of_content(self, row: Row) -> list[int]:
         sha256 = row.sha256
