@@ -171,12 +171,12 @@ def together(catalogue: Catalogue, rows: Sequence[tuple[Row, Match]]) -> list[Ma
     for match in found:
         if match.image_id is not None:
             best[match.image_id] = max(match.rank, best.get(match.image_id, 0))
-    said: dict[int, dict[str, set[tuple[str, str]]]] = {}
+    said: dict[int, dict[str, set[str]]] = {}
     for (row, _), match in zip(rows, found, strict=True):
         if match.image_id is not None and match.rank == best[match.image_id] < EXACT:
             answers = said.setdefault(match.image_id, {}).setdefault(row.file_name, set())
-            if row.label or row.status:
-                answers.add((row.status or "labelled", (row.label or "").strip()))
+            if told := (row.label or "").strip() or row.status:
+                answers.add(told)
     disputed = {
         image_id for image_id, names in said.items() if len({frozenset(one) for one in names.values()}) > 1
     }
