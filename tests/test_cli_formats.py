@@ -1,5 +1,6 @@
 """`vizsla import` and `export` as people type them: help, bars, mistakes, what is left out."""
 
+import json
 import re
 
 import pytest
@@ -40,6 +41,35 @@ def test_both_ways_show_how_far_they_are(answered, photos, tmp_path, vizsla_here
     )
     assert done.stdout.startswith("60 labels imported, 0 rows passed over; new classes: ")
     assert "writing labels" in done.stderr and "60/60" in done.stderr
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_dry_run_writes_nothing_and_foretells_the_import(photos, tmp_path, vizsla_here):
+    """Of a project that is not there yet, and of one whose folder has got another image since."""
+    names = sorted(path.name for path in photos.iterdir())
+    (tmp_path / "x.csv").write_text(f"path,label\n{names[0]},cat\n{names[1]},dog\n")
+    command = ["import", "csv", tmp_path / "x.csv", "--project", tmp_path / "fresh", "--images", photos]
+    before = content(tmp_path)
+    told = vizsla_here(*command, "--dry-run").stdout
+    assert content(tmp_path) == before
+    came = vizsla_here(*command).stdout
+    assert told == (
+        "nothing was written; the import would end so:\n"
+        "2 labels imported, 0 rows passed over; new classes: cat, dog\n  cat: 1\n  dog: 1\n"
+    )
+    assert came in told
+    (photos / "new.png").write_bytes((photos / names[0]).read_bytes())
+    (tmp_path / "x.csv").write_text("path,label\nnew.png,cat\n")
+    before = content(tmp_path)
+    told = json.loads(vizsla_here(*command, "--dry-run", "--json").stdout)
+    after = content(tmp_path)
+    assert {path for path in before if before[path] != after[path]} == set()
+    assert (told["taken"], told["classes"], told["dry_run"]) == (1, {"cat": 1}, True)
+    assert vizsla_here("status", "--project", tmp_path / "fresh", "--json").stdout.count('"images": 60') == 1
+    assert vizsla_here(*command).stdout == "1 labels imported, 0 rows passed over\n"
 
 
 def test_images_that_are_gone_are_told_and_the_rest_is_written(answered, photos, tmp_path, vizsla_here):
@@ -95,6 +125,26 @@ MISTAKES = {
         "fresh.csv to import. Check the path.",
     ),
 }
+
+
+def test_a_file_with_a_mistake_in_it_leaves_no_project(photos, tmp_path, vizsla_here):
+    results = [{"from_name": name, "value": {"choices": [name]}} for name in ("species", "quality")]
+    task = {"id": 1, "data": {"image": "a.png"}, "annotations": [{"id": 1, "result": results}]}
+    (tmp_path / "x.json").write_text(json.dumps([task]))
+    command = [
+        "import",
+        "label-studio",
+        tmp_path / "x.json",
+        "--project",
+        tmp_path / "fresh",
+        "--images",
+        photos,
+    ]
+    done = vizsla_here(*command)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "species, quality. Choose one of them: --column label=species" in done.stderr
+    assert not (tmp_path / "fresh").exists()
+    assert vizsla_here(*command, "--column", "label=species").returncode == 0
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -19,7 +19,7 @@ from vizsla.data.fetched import WithFetched
 from vizsla.data.folders import classes_in, number_classes
 from vizsla.data.sources import Folder, Source, source_of
 from vizsla.errors import BadOption, UserError
-from vizsla.store import Answer, ImageFile, Rescanned, Store
+from vizsla.store import Answer, ImageFile, Imported, Rescanned, Store
 from vizsla.store.classes import tidy
 from vizsla.store.database import batched
 
@@ -268,18 +268,13 @@ class Project:
             return 0
         self.store.add_classes(self._never_used(names[folder] for folder in sorted(names)))
         answers = [
-            Answer(
-                image.id,
-                names[folder],
-                source="import",
-                key=uuid5(NAMESPACE_URL, f"{image.id}:{folder!a}"),
+            Imported(
+                FOLDERS, Answer(image.id, names[folder], key=uuid5(NAMESPACE_URL, f"{image.id}:{folder!a}"))
             )
             for image in present
             if image.status == "unlabelled" and (folder := said[image.id]) in names
         ]
-        me = self.store.annotator(FOLDERS).id
-        saved = [one for chunk in batched(answers, _CHUNK) for one in self.store.label_batch(me, chunk)]
-        return sum(one.new for one in saved)
+        return sum(self.store.import_labels(chunk).new for chunk in batched(answers, _CHUNK))
 
 
 def in_order_of_keys(names: Sequence[str]) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,6 +160,115 @@ def test_what_was_imported_and_overruled_is_not_brought_back(make: Make, tmp_pat
     report = take(project, "path,label\na.jpg,cat\n", tmp_path)
     assert project.standing() == {"a.jpg": ("labelled", "dog")}
     assert (report.taken, counts(report)) == (0, {"is in the project already": 1})
+
+
+DATED = {
+    "csv": lambda label, when: f"path,label,labelled_at\na.jpg,{label},{when}\n",
+    "jsonl": lambda label, when: json.dumps({"file_name": "a.jpg", "label": label, "labelled_at": when}),
+    "label-studio": lambda label, when: json.dumps([task(label, when)]),
+    "label-studio, changed there": lambda label, when: json.dumps(
+        [task(label, "2024-01-01T00:00:00Z", when)]
+    ),
+    "label-studio, short": lambda label, when: json.dumps(
+        [{"id": 1, "image": "a.jpg", "species": label, "created_at": when, "updated_at": when}]
+    ),
+    "fiftyone": lambda label, when: json.dumps(
+        {"classes": [label], "labels": {"a": {"label": 0, "attributes": {"labelled_at": when}}}}
+    ),
+    "coco": lambda label, when: json.dumps(
+        {
+            "images": [{"id": 1, "file_name": "a.jpg"}],
+            "categories": [{"id": 1, "name": label}],
+            "annotations": [{"image_id": 1, "category_id": 1, "attributes": {"labelled_at": when}}],
+        }
+    ),
+}
+
+
+def task(label: str, made: str, changed: str | None = None) -> dict[str, object]:
+    result = {"from_name": "species", "value": {"choices": [label]}}
+    times = {"created_at": made, "updated_at": changed or made}
+    return {"id": 1, "data": {"image": "a.jpg"}, "annotations": [{"id": 1, "result": [result], **times}]}
+
+
+@pytest.mark.parametrize("format", DATED)
+def test_the_answer_given_later_stands_whatever_was_imported_last(
+    format: str, make: Make, tmp_path: Path
+) -> None:
+    """10:00 in Tokyo is one in the morning in London, before 18:00 of the day before in California."""
+    project = make("a.jpg")
+    file = tmp_path / ("labels.json" if format == "fiftyone" else "x")
+    reports = []
+    for label, when in [
+        ("dog", "2024-04-01T10:00:00+09:00"),
+        ("cat", "2024-03-31T23:00:00Z"),
+        ("fox", "2024-03-31T18:00:00-08:00"),
+        ("cat", "2024-03-31T23:00:00Z"),
+        ("fox", "2024-03-31T18:00:00-08:00"),
+    ]:
+        file.write_text(DATED[format](label, when))
+        reports.append(import_labels(project.store, format.partition(",")[0], file))
+    assert [report.taken for report in reports] == [1, 0, 1, 0, 0]
+    assert counts(reports[1]) == counts(reports[3]) == {"an answer that was given later stands": 1}
+    assert reports[1].new_classes == ()
+    assert counts(reports[4]) == {"is in the project already": 1}
+    assert project.standing() == {"a.jpg": ("labelled", "fox")}
+    assert "a.jpg,,fox" in project.export("csv", tmp_path).read_text()
+
+
+def test_answers_given_on_the_page_count_with_their_time(make: Make, tmp_path: Path) -> None:
+    project = make("a.jpg")
+    project.store.add_classes(["dog"])
+    project.label("me", **{"a.jpg": "dog"})
+    report = take(project, "path,label,labelled_at\na.jpg,cat,2024-03-01T10:00:00Z\n", tmp_path)
+    assert (report.taken, counts(report)) == (0, {"an answer that was given later stands": 1})
+    take(project, "path,label,labelled_at\na.jpg,cat,2099-03-01T10:00:00Z\n", tmp_path)
+    project.label("me", **{"a.jpg": "dog"})
+    assert project.standing() == {"a.jpg": ("labelled", "dog")}
+
+
+def test_an_answer_without_a_time_counts_as_given_now_and_says_where_it_replaced_another(
+    make: Make, tmp_path: Path
+) -> None:
+    project = make("a.jpg", "b.jpg", "c.jpg")
+    project.store.add_classes(["cat", "dog"])
+    project.label("me", **{"a.jpg": "dog", "b.jpg": "cat"})
+    report = take(project, "path,label\na.jpg,cat\nb.jpg,cat\nc.jpg,cat\n", tmp_path)
+    assert report.notes == ("1 × without a time, so counted as given now, in place of another answer: a.jpg",)
+    assert set(project.standing().values()) == {("labelled", "cat")}
+
+
+def test_a_correction_with_a_time_takes_the_place_of_a_table_without(make: Make, tmp_path: Path) -> None:
+    project = make("a.jpg")
+    take(project, "path,label\na.jpg,cat\n", tmp_path)
+    take(project, "path,label,labelled_at\na.jpg,dog,2024-03-01T10:00:00Z\n", tmp_path)
+    assert project.standing() == {"a.jpg": ("labelled", "dog")}
+    assert take(project, "path,label\na.jpg,cat\n", tmp_path).taken == 0
+
+
+def test_a_dry_run_says_what_will_happen_and_writes_nothing(make: Make, tmp_path: Path) -> None:
+    project = make("a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    project.store.add_classes(["dog"])
+    project.label("me", **{"a.jpg": "dog"})
+    (tmp_path / "x.csv").write_text(
+        "path,label,status,labelled_at\na.jpg,cat,,2024-03-01T10:00:00Z\nb.jpg,Dog,,\nc.jpg,cat,,\n"
+        "d.jpg,,skipped,\ngone.jpg,cat,,\n"
+    )
+    store = project.store
+    before = (store.history(), store.classes(), store.annotators(), store.pulse(), store.counts())
+    told = import_labels(store, "csv", tmp_path / "x.csv", dry_run=True)
+    assert (store.history(), store.classes(), store.annotators(), store.pulse(), store.counts()) == before
+    came = import_labels(store, "csv", tmp_path / "x.csv")
+    assert replace(came, dry_run=True) == told
+    assert (told.taken, told.counts, told.others) == (3, {"Dog": 1, "cat": 1}, {"skipped": 1})
+    assert str(told) == (
+        "nothing was written; the import would end so:\n"
+        "3 labels imported, 2 rows passed over; new classes: Dog, cat\n"
+        "  Dog: 1\n  cat: 1\n  (skipped: 1)\n"
+        "  1 × its image is not in the project: gone.jpg (line 6)\n"
+        "  1 × an answer that was given later stands: a.jpg\n"
+        "  note: the classes dog, Dog differ only in capitals; merge them if they are one"
+    )
 
 
 def test_a_failure_in_the_middle_leaves_nothing(make: Make, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vizsla.errors import BadOption
 from vizsla.interop import import_labels, label_studio_config
 from vizsla.store import Answer, Ranked
 
@@ -244,3 +245,75 @@ def test_its_short_exports_are_the_same_answer(name: str, make: Make, tmp_path: 
     assert (label.label, label.annotator, label.lead_ms) == ('great "dane"', "1", 1234)
     assert label.created_at == datetime(2026, 11, 23, 9, 34, 29, 370128, tzinfo=UTC)
     assert import_labels(project.store, "csv", tmp_path / "x.csv").taken == 0
+
+
+def species_and_quality(image: str, species: str, quality: str, first: str = "species") -> dict[str, Any]:
+    results = [choice(species) | {"from_name": "species"}, choice(quality) | {"from_name": "quality"}]
+    results = results if first == "species" else results[::-1]
+    return {"id": 1, "data": {"image": image}, "annotations": [{"id": 1, "result": results}]}
+
+
+def test_two_controls_are_never_mixed_but_named_with_the_option_that_picks_one(
+    make: Make, tmp_path: Path
+) -> None:
+    project = make("a.jpg", "b.jpg")
+    tasks = [
+        species_and_quality("a.jpg", "dog", "sharp"),
+        species_and_quality("b.jpg", "cat", "blurred", first="quality"),
+    ]
+    (tmp_path / "x.json").write_text(json.dumps(tasks))
+    with pytest.raises(BadOption, match=r"classes of an image: species, quality.*--column label=species$"):
+        import_labels(project.store, "label-studio", tmp_path / "x.json")
+    assert (project.store.classes(), project.store.history()) == ((), [])
+    with pytest.raises(BadOption, match=r"no control named 'breed'. Those there are: species, quality"):
+        import_labels(project.store, "label-studio", tmp_path / "x.json", columns={"label": "breed"})
+    import_labels(project.store, "label-studio", tmp_path / "x.json", columns={"label": "species"})
+    assert project.standing() == {"a.jpg": ("labelled", "dog"), "b.jpg": ("labelled", "cat")}
+    import_labels(project.store, "label-studio", tmp_path / "x.json", columns={"label": "quality"})
+    assert project.standing() == {"a.jpg": ("labelled", "sharp"), "b.jpg": ("labelled", "blurred")}
+
+
+def test_controls_that_no_task_was_asked_together_are_two_all_the_same(make: Make, tmp_path: Path) -> None:
+    one, two = annotated("a.jpg", "dog"), annotated("b.jpg", "sharp")
+    two["annotations"][0]["result"][0]["from_name"] = "quality"
+    (tmp_path / "x.json").write_text(json.dumps([one, two]))
+    with pytest.raises(BadOption, match="choice, quality"):
+        import_labels(make("a.jpg", "b.jpg").store, "label-studio", tmp_path / "x.json")
+
+
+def short(image: str, **cells: str) -> dict[str, Any]:
+    return {"id": 1, "image": image, "annotator": 1, "created_at": "2024-03-01T10:00:00Z", **cells}
+
+
+def test_in_short_exports_the_control_is_chosen_where_other_words_stand_beside_it(
+    make: Make, tmp_path: Path
+) -> None:
+    project = make("a.jpg", "b.jpg")
+    tasks = [short("a.jpg", site="north", species="dog"), short("b.jpg", site="north")]
+    (tmp_path / "x.json").write_text(json.dumps(tasks))
+    with pytest.raises(
+        BadOption, match=r"which of its cells is the class: site, species.*--column label=NAME"
+    ):
+        import_labels(project.store, "label-studio", tmp_path / "x.json")
+    report = import_labels(project.store, "label-studio", tmp_path / "x.json", columns={"label": "species"})
+    assert project.standing() == {"a.jpg": ("labelled", "dog")}  # b was not answered, whatever its site
+    assert {reason: about.count for reason, about in report.reasons.items()} == {"has no label": 1}
+
+
+def test_in_short_exports_the_only_words_are_the_class_and_a_task_without_has_none(
+    make: Make, tmp_path: Path
+) -> None:
+    project = make("a.jpg", "b.jpg")
+    (tmp_path / "x.json").write_text(json.dumps([short("a.jpg"), short("b.jpg", species="dog")]))
+    import_labels(project.store, "label-studio", tmp_path / "x.json")
+    assert project.standing() == {"b.jpg": ("labelled", "dog")}
+
+
+def test_the_suggestion_is_the_chosen_controls(make: Make, tmp_path: Path) -> None:
+    project = make("a.jpg")
+    task = species_and_quality("a.jpg", "dog", "sharp", first="quality")
+    task["predictions"] = [{"score": 0.5, "result": task["annotations"][0]["result"]}]
+    (tmp_path / "x.json").write_text(json.dumps([task]))
+    import_labels(project.store, "label-studio", tmp_path / "x.json", columns={"label": "species"})
+    (label,) = project.store.labels()
+    assert label.suggestion == ((label.class_id, 0.5),)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.interop.conftest import Made
 
     Make = Callable[..., Made]
-WITH_PEOPLE = ["csv", "jsonl", "label-studio", "parquet"]
+WITH_PEOPLE = ["coco", "csv", "jsonl", "label-studio", "parquet"]
 WITH_IMAGES = ["cvat", "fiftyone", "folders", "imagefolder"]
 FORMS = [(name, form) for name in WITH_IMAGES for form in formats[name].forms]
 LABELS_ONLY = [one for one in FORMS if one[0] != "folders" and one[1] != "tree"]
@@ -153,7 +153,13 @@ def test_importing_what_a_project_wrote_itself_adds_nothing(format: str, hard: M
 def test_a_project_without_labels_makes_a_file_that_is_whole(format: str, make: Make, tmp_path: Path) -> None:
     project = make("a.jpg")
     data = project.export(format, tmp_path).read_bytes()
-    expected = {"csv": b"file_name,sha256,label", "jsonl": b"", "label-studio": b"[]\n", "parquet": b"PAR1"}
+    expected = {
+        "coco": b'{"images": [',
+        "csv": b"file_name,sha256,label",
+        "jsonl": b"",
+        "label-studio": b"[]\n",
+        "parquet": b"PAR1",
+    }
     assert data.startswith(expected.get(format, b"PK"))
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, event
 
 from vizsla.store import ImageFile, Store
 from vizsla.store.database import Database
@@ -49,6 +49,26 @@ def fill(store: Store) -> Callable[[int], list[int]]:
         return [image.id for image in sorted(store.images(), key=lambda image: image.path or "")]
 
     return fill
+
+
+@pytest.fixture
+def statements() -> Callable[[Callable[[], object]], int]:
+    """Counts the statements that all databases get while a call runs; a list of rows is one."""
+
+    def statements(call: Callable[[], object]) -> int:
+        seen = []
+
+        def executed(*told: Any) -> None:
+            seen.append(told)
+
+        event.listen(Engine, "before_cursor_execute", executed)
+        try:
+            call()
+        finally:
+            event.remove(Engine, "before_cursor_execute", executed)
+        return len(seen)
+
+    return statements
 
 
 Job = Callable[[Connection], Any]

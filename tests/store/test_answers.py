@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from vizsla.errors import BadOption, NoLabel, UnknownName
+from vizsla.errors import BadOption, KeyTaken, NoLabel, UnknownName
 from vizsla.store import Answer, Change, Ranked, Store
 
 Fill = Callable[[int], list[int]]
@@ -112,15 +112,106 @@ def test_the_same_key_again_is_the_same_answer_and_nothing_new(store: Store, fil
     assert len(store.history()) == 2
 
 
-def test_twenty_threads_with_one_key_write_one_row(store: Store, fill: Fill) -> None:
-    ids = fill(20)
+def test_twenty_threads_that_send_one_answer_write_one_row(store: Store, fill: Fill) -> None:
+    (image_id,) = fill(1)
     me = store.annotator("me")
-    key = UUID(int=7)
+    answer = Answer(image_id, "cat", key=UUID(int=7))
     with ThreadPoolExecutor(20) as pool:
-        saved = list(pool.map(lambda image_id: store.label(me.id, Answer(image_id, "cat", key=key)), ids))
+        saved = list(pool.map(lambda _: store.label(me.id, answer), range(20)))
     assert len(set(saved)) == 1
     assert sum(one.new for one in saved) == 1
     assert len(store.history()) == 1
+
+
+def test_of_twenty_threads_with_one_key_for_twenty_answers_one_is_told_that_it_is_kept(
+    store: Store, fill: Fill
+) -> None:
+    ids = fill(20)
+    me = store.annotator("me")
+
+    def label(image_id: int) -> int | None:
+        try:
+            store.label(me.id, Answer(image_id, "cat", key=UUID(int=7)))
+        except KeyTaken:
+            return None
+        return image_id
+
+    with ThreadPoolExecutor(20) as pool:
+        kept = [image_id for image_id in pool.map(label, ids) if image_id]
+    assert kept == [label.image_id for label in store.history()] and len(kept) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda a, b, key: Answer(b, "cat", key=key),
+        lambda a, b, key: Answer(a, "dog", key=key),
+        lambda a, b, key: Answer(a, status="skipped", key=key),
+        lambda a, b, key: Answer(a, "emu", key=key),
+    ],
+    ids=["another image", "another label", "another status", "no class"],
+)
+def test_a_key_that_comes_with_another_answer_is_refused_and_nothing_is_written(
+    store: Store, fill: Fill, other: Callable[[int, int, UUID], Answer]
+) -> None:
+    a, b = fill(2)
+    me, key = store.annotator("me").id, uuid4()
+    first = store.label(me, Answer(a, "cat", key=key))
+    with pytest.raises(KeyTaken, match=rf"{key} names another answer already, of image {a} \(cat\)"):
+        store.label(me, other(a, b, key))
+    with pytest.raises(KeyTaken):
+        store.label_batch(me, [Answer(b, "dog"), other(a, b, key)])
+    assert store.label(me, Answer(a, "cat", key=key)) == first
+    assert [label.id for label in store.history()] == [first.label_id]
+
+
+def test_two_answers_of_a_batch_with_one_key_are_refused_but_one_sent_twice_is_one(
+    store: Store, fill: Fill
+) -> None:
+    a, b = fill(2)
+    me, key = store.annotator("me").id, uuid4()
+    with pytest.raises(KeyTaken, match="another answer of the same batch"):
+        store.label_batch(me, [Answer(a, "cat", key=key), Answer(b, "cat", key=key)])
+    assert store.history() == []
+    first, again = store.label_batch(me, [Answer(a, "cat", key=key), Answer(a, " cat", key=key)])
+    assert first == again and len(store.history()) == 1
+
+
+def test_an_answer_that_is_sent_again_after_its_class_was_renamed_or_merged_is_the_same(
+    store: Store, fill: Fill
+) -> None:
+    a, b = fill(2)
+    me = store.annotator("me").id
+    answers = [Answer(a, "cat"), Answer(b, "dog")]
+    first = store.label_batch(me, answers)
+    store.rename_class("cat", "feline")
+    store.merge_class("dog", "feline")
+    assert store.label_batch(me, answers) == first
+    assert [one.new for one in store.label_batch(me, answers)] == [False, False]
+
+
+def test_a_key_of_an_answer_takes_nothing_back_and_one_of_an_undo_answers_nothing(
+    store: Store, fill: Fill
+) -> None:
+    a, b = fill(2)
+    me, you = store.annotator("me").id, store.annotator("you").id
+    of_answer, of_undo, of_redo = uuid4(), uuid4(), uuid4()
+    store.label(me, Answer(a, "cat", key=of_answer))
+    store.label(you, Answer(b, "cat"))
+    for step in (store.undo, store.redo):
+        with pytest.raises(KeyTaken, match="Make a new key"):
+            step(me, of_answer)
+    store.undo(me, of_undo)
+    with pytest.raises(KeyTaken):
+        store.undo(you, of_undo)
+    with pytest.raises(KeyTaken):
+        store.redo(me, of_undo)
+    with pytest.raises(KeyTaken, match="taken back"):
+        store.label(me, Answer(a, "cat", key=of_undo))
+    store.redo(me, of_redo)
+    with pytest.raises(KeyTaken):
+        store.undo(me, of_redo)
+    assert standing(store) == {a: ("labelled", "cat"), b: ("labelled", "cat")}
 
 
 def test_twenty_threads_that_answer_one_image_leave_the_newest_row_standing(store: Store, fill: Fill) -> None:

@@ -60,6 +60,37 @@ def test_the_same_key_is_the_same_answer(client, answer):
     assert client.get("/api/project").json()["counts"]["labelled"] == 1
 
 
+def test_a_key_that_named_another_answer_is_refused_and_nothing_is_lost(client, answer):
+    one, two = queue(client, 2)
+    body = answer(one)
+    first = client.post("/api/labels", json=body).json()
+    for other in (
+        {"item_id": two["item_id"]},
+        {"label": "blue"},
+        {"label": None, "status": "skipped"},
+    ):
+        for reply in (
+            client.post("/api/labels", json=body | other),
+            client.post("/api/labels/batch", json=[answer(two), body | other]),
+        ):
+            assert reply.status_code == 409
+            assert reply.json()["detail"] == (
+                f"the key {body['key']} names another answer already, of image {one['item_id']} (red); "
+                "this one was not saved. Make a new key for each answer."
+            )
+    for step in ("undo", "redo"):
+        assert client.post(f"/api/{step}", json={"key": body["key"]}).status_code == 409
+    again = client.post("/api/labels", json=body)
+    assert (again.status_code, again.json()) == (200, first)
+    assert client.get("/api/project").json()["counts"]["labelled"] == 1
+
+
+def test_the_description_says_where_a_key_is_refused(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    refusing = {path for path, calls in paths.items() if "409" in calls.get("post", {}).get("responses", {})}
+    assert refusing == {"/api/labels", "/api/labels/batch", "/api/undo", "/api/redo"}
+
+
 def test_a_batch_is_all_or_nothing_and_one_undo_takes_it_back(client, answer):
     items = queue(client, 5)
     broken = [answer(item) for item in items[:4]] + [answer(items[4], "purple")]

@@ -23,7 +23,7 @@ STRATEGIES = [
 BACKBONES = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 FAMILIES = ["module:", "timm:", "torchvision:"]
 HEADS = ["blend", "knn", "lda", "logistic"]
-FORMATS = ["csv", "cvat", "fiftyone", "folders", "imagefolder", "jsonl", "label-studio", "parquet"]
+FORMATS = ["coco", "csv", "cvat", "fiftyone", "folders", "imagefolder", "jsonl", "label-studio", "parquet"]
 MODELS = {
     "model": "the trained model: a folder with weights, facts and a model card, or one .safetensors file",
     "onnx": "the trained model, from pixels to probabilities, for ONNX Runtime",

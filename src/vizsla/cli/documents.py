@@ -97,14 +97,16 @@ def predictions(rows: list[dict[str, Any]] | None, tally: Tally, out: Path | Non
 
 
 def imported(report: Report) -> dict[str, Any]:
-    """What an import took, and why it passed over the rest."""
+    """What an import took, or would take, and why it passed over the rest."""
     reasons = [{"reason": reason, **asdict(about)} for reason, about in report.reasons.items()]
+    more = {"dry_run": True, "classes": report.counts, "others": report.others} if report.dry_run else {}
     return {
         "taken": report.taken,
         "skipped": report.skipped,
         "new_classes": report.new_classes,
         "reasons": reasons,
         "notes": report.notes,
+        **more,
     }
 
 

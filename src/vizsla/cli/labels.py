@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -17,8 +19,11 @@ from vizsla.cli.projects import project_option, the_project
 from vizsla.errors import BadOption
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vizsla.cli.places import Place
     from vizsla.interop import Format
+    from vizsla.project import Project
 
 _path = click.Path(path_type=Path)
 
@@ -64,6 +69,9 @@ def _column(text: str) -> tuple[str, str]:
     metavar="OURS=THEIRS",
     help="What a column is called in the file, such as label=species, where its name does not tell.",
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Write nothing at all, and say what would be taken and what passed over."
+)
 @splits_option
 @json_option
 def import_(
@@ -72,29 +80,34 @@ def import_(
     project: str | None,
     images: Place | None,
     columns: tuple[str, ...],
+    dry_run: bool,
     splits: bool | None,
     as_json: bool,
 ) -> None:
     """Take in labels, and say what was taken, what was passed over, and why.
 
-    All of a file is taken in or, after an error, nothing. The same file again adds nothing.
+    All of a file is taken in or, after an error, nothing. The same file again adds nothing. Of two answers about an
+    image the one stands that was given later, whatever was imported last.
     """
     from vizsla import interop
-    from vizsla.interop.tables import check_columns
-    from vizsla.project import Project
 
     theirs = dict(map(_column, columns))
-    check_columns(interop.importers[format], theirs)  # this and the path before a project is made
+    interop.read_rows(format, path, theirs)  # this and the path before a project is made
     if not path.exists():
         raise BadOption(f"there is no {path} to import. Check the path.")
-    opened = the_project(project) if images is None else Project.open(project, settled(images))
-    with opened, steps() as step:
-        opened.scan()
+    images = settled(images) if images is not None else None
+    new = images is not None and not _is_there(project, images)
+    if new and not dry_run:
+        for _ in interop.read_rows(format, path, theirs, splits=splits is not False):
+            pass  # a file with a mistake leaves no project behind
+    with _opened(project, images, new, dry_run) as opened, steps() as step:
         report = interop.import_labels(
             opened.store,
             format,
             path,
             columns=theirs,
+            dry_run=dry_run,
+            files=opened.files() if dry_run else None,
             reading=partial(step, "reading rows", total=None),
             progress=partial(step, "writing labels"),
             splits=opened.settings.splits if splits is None else splits,
@@ -103,6 +116,33 @@ def import_(
         documents.show(documents.imported(report))
     else:
         click.echo(report)
+
+
+def _is_there(project: str | None, images: Place) -> bool:
+    """Whether there is such a project. One in a database counts as there: it cannot be told without asking."""
+    from vizsla.data.sources import source_of
+    from vizsla.project import default_home
+
+    where = project or str(default_home(source_of(images)))
+    return "://" in where or (Path(where) / "project.db").exists()
+
+
+@contextmanager
+def _opened(project: str | None, images: Place | None, new: bool, dry_run: bool) -> Iterator[Project]:
+    """The project in line with its images; for a dry run as it is, a new one where it can be thrown away."""
+    from vizsla.project import Project
+
+    with ExitStack() as stack:
+        if new and dry_run:
+            project = stack.enter_context(TemporaryDirectory())
+        opened = stack.enter_context(
+            the_project(project)
+            if images is None
+            else Project.open(project, images, remember=not dry_run or new)
+        )
+        if not dry_run:
+            opened.scan()
+        yield opened
 
 
 @cli.command(cls=_WithFormats)

@@ -10,6 +10,7 @@ imagefolder.py   Hugging Face's folders
 label_studio.py  Label Studio's tasks
 fiftyone.py      FiftyOne's two layouts
 cvat.py          CVAT's ImageNet
+coco.py          COCO's annotations
 
 importing.py     a file into a project, and the report
 matching.py      which image a foreign name means
@@ -30,6 +31,7 @@ label_studio_host.py  asking a Label Studio for its tasks and images
 from __future__ import annotations
 
 from vizsla.interop import (  # noqa: F401 — they register themselves
+    coco,
     csv,
     cvat,
     fiftyone,
@@ -41,7 +43,7 @@ from vizsla.interop import (  # noqa: F401 — they register themselves
 )
 from vizsla.interop.base import Format, Importer, Note, Row, Unreadable, formats, importers
 from vizsla.interop.exporting import export_labels
-from vizsla.interop.importing import Reason, Report, import_labels
+from vizsla.interop.importing import Reason, Report, import_labels, read_rows
 from vizsla.interop.label_studio import label_studio_config
 from vizsla.interop.outgoing import Outgoing
 
@@ -59,4 +61,5 @@ __all__ = [
     "import_labels",
     "importers",
     "label_studio_config",
+    "read_rows",
 ]

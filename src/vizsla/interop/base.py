@@ -73,8 +73,8 @@ def files_in_folders(name: str, about: str, **forms: Callable[[Outgoing], Iterat
 
 
 Importer = Callable[..., Iterable[Row | Unreadable | Note]]
-"""Reads the file or folder at a path, its docstring says what. One that reads tables also takes `columns`, our column →
-what it is called there. Raises UserError where it is not of the format at all."""
+"""Reads the file or folder at a path, its docstring says what. One whose files may call things by several names also
+takes `columns`, our column → its name there. Raises UserError where it is not of the format at all."""
 
 formats = Registry[Format]("export format", "formats")
 importers = Registry[Importer]("import format", "importers")

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, func, insert, select, update
 
-from vizsla.errors import BadOption, UnknownName
+from vizsla.errors import BadOption, KeyTaken, UnknownName
 from vizsla.store import classes as naming
 from vizsla.store import queue
 from vizsla.store.database import batched
@@ -41,10 +41,11 @@ def give(
     Args:
         count: gives the number of images that have an answer now.
         batch: what marks answers to be undone together; None for one that stands alone.
+    Raises: KeyTaken where a key named another answer before, or names two of these.
     """
-    known = _acknowledged(conn, [answer.key for answer in answers])
+    known = _acknowledged(conn, answers)
     rows: list[dict[str, Any]] = []
-    fresh = list({answer.key: answer for answer in answers if answer.key not in known}.values())
+    fresh = [answer for answer in _one_per_key(answers) if answer.key not in known]
     if fresh:
         before = lock(conn, [answer.image_id for answer in fresh])
         rows = append_answers(conn, _rows(conn, annotator_id, fresh, before, now, batch, count(conn)))
@@ -54,12 +55,44 @@ def give(
     return [known[answer.key] for answer in answers]
 
 
-def _acknowledged(conn: Connection, keys: list[UUID]) -> dict[UUID, Saved]:
-    found: dict[UUID, Saved] = {}
-    for chunk in batched(keys, _CHUNK):
-        query = select(labels.c.key, labels.c.id, labels.c.saved).where(labels.c.key.in_(chunk))
-        found |= {row.key: Saved(row.id, row.saved, False) for row in conn.execute(query)}
-    return found
+def _one_per_key(answers: Iterable[Answer]) -> list[Answer]:
+    """The answers, each once. Raises KeyTaken where a key names two."""
+    first: dict[UUID, Answer] = {}
+    for answer in answers:
+        if _said(first.setdefault(answer.key, answer)) != _said(answer):
+            raise taken(answer.key, "another answer of the same batch")
+    return list(first.values())
+
+
+def _said(answer: Answer) -> tuple[int, str, str | None]:
+    return answer.image_id, answer.status, answer.label and naming.tidy(answer.label)
+
+
+def _acknowledged(conn: Connection, answers: Sequence[Answer]) -> dict[UUID, Saved]:
+    """The acknowledgements of those that were given before. Raises KeyTaken for a key of something else."""
+    before: dict[UUID, Row[Any]] = {}
+    for chunk in batched((answer.key for answer in answers), _CHUNK):
+        before |= {row.key: row for row in conn.execute(select(labels).where(labels.c.key.in_(chunk)))}
+    again = [answer for answer in answers if answer.key in before]
+    if not again:
+        return {}
+    root = naming.roots(conn)
+    named = naming.known_of(conn, {answer.label for answer in again if answer.label})
+    for answer in again:
+        row = before[answer.key]
+        one = root[row.class_id] if row.class_id is not None else None
+        same_class = one == named.get(answer.label) if answer.label else one is None
+        if (row.image_id, row.status) != (answer.image_id, answer.status) or not same_class:
+            what = "taken back" if row.status == "undone" else one.name if one else row.status
+            raise taken(answer.key, f"of image {row.image_id} ({what})")
+    return {row.key: Saved(row.id, row.saved, False) for row in before.values()}
+
+
+def taken(key: UUID, by: str) -> KeyTaken:
+    """The error for a key that comes with something else than before."""
+    return KeyTaken(
+        f"the key {key} names another answer already, {by}; this one was not saved. Make a new key for each answer."
+    )
 
 
 def lock(conn: Connection, image_ids: Iterable[int]) -> dict[int, str]:
@@ -83,7 +116,8 @@ def _rows(
     batch: UUID | None,
     saved: int,
 ) -> list[dict[str, Any]]:
-    class_ids = {name: naming.find(conn, name).id for name in {checked(answer) for answer in answers} if name}
+    names = dict.fromkeys(checked(answer) for answer in answers)
+    class_ids = {name: one.id for name, one in naming.found(conn, filter(None, names)).items()}
     held = _leases(conn, annotator_id, list(before))
     ranks = queue.published(conn)
     round_now = (ranks.model_version if ranks else None) or 0

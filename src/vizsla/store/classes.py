@@ -10,9 +10,11 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select, update
 
 from vizsla.errors import BadOption, NoLabel
-from vizsla.store.database import insert
+from vizsla.store.database import batched, insert
 from vizsla.store.records import ClassChange, ImageClass
 from vizsla.store.schema import class_history, classes, legible
+
+_CHUNK = 500
 
 
 def listed(conn: Connection) -> tuple[ImageClass, ...]:
@@ -39,24 +41,39 @@ def roots(conn: Connection) -> dict[int, ImageClass]:
 
 def find(conn: Connection, name: str) -> ImageClass:
     """The class of that name, or the one that was last called so: late labels know old names."""
-    known = listed(conn)
-    wanted = tidy(name)
-    for one in known:
-        if one.name == wanted:
-            return one
-    formerly = (
-        select(class_history.c.class_id)
-        .where(class_history.c.name == wanted)
-        .order_by(class_history.c.id.desc())
-        .limit(1)
-    )
-    class_id = conn.execute(formerly).scalar()
-    if class_id is not None:
-        return roots(conn)[class_id]
-    names = [one.name for one in known]
-    close = difflib.get_close_matches(wanted, names, n=1)
+    return found(conn, [name])[name]
+
+
+def found(conn: Connection, names: Iterable[str]) -> dict[str, ImageClass]:
+    """Name → class as `find` knows it, for many names at once. Raises NoLabel for the first that is none."""
+    wanted = list(dict.fromkeys(names))
+    known = known_of(conn, wanted)
+    for name in wanted:
+        if name not in known:
+            raise _unknown(conn, name)
+    return known
+
+
+def known_of(conn: Connection, names: Iterable[str]) -> dict[str, ImageClass]:
+    """Name → class as `find` knows it, of those names that are or were a class's."""
+    tidied = {name: tidy(name) for name in names}
+    root = roots(conn)
+    now = {one.name: one for one in root.values()}
+    missing = {plain for plain in tidied.values() if plain not in now}
+    formerly: dict[str, ImageClass] = {}
+    for chunk in batched(sorted(missing), _CHUNK):
+        query = select(class_history.c.name, class_history.c.class_id).order_by(class_history.c.id)
+        rows = conn.execute(query.where(class_history.c.name.in_(chunk)))
+        formerly |= {row.name: root[row.class_id] for row in rows}
+    known = formerly | now
+    return {name: known[plain] for name, plain in tidied.items() if plain in known}
+
+
+def _unknown(conn: Connection, name: str) -> NoLabel:
+    names = [one.name for one in listed(conn)]
+    close = difflib.get_close_matches(tidy(name), names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise NoLabel(f"no class named {name!r}.{hint} Known: {', '.join(names) or 'none yet'}.")
+    return NoLabel(f"no class named {name!r}.{hint} Known: {', '.join(names) or 'none yet'}.")
 
 
 def add(conn: Connection, names: Iterable[str], now: datetime) -> tuple[ImageClass, ...]:
@@ -64,11 +81,14 @@ def add(conn: Connection, names: Iterable[str], now: datetime) -> tuple[ImageCla
     wanted = [tidy(name) for name in names]
     there = {one.name for one in listed(conn)}
     top = conn.execute(select(func.coalesce(func.max(classes.c.position), -1))).scalar_one()
-    for name in dict.fromkeys(wanted):
-        if name not in there:
-            top += 1
-            row = insert(conn, classes).values(name=name, position=top).returning(classes.c.id)
-            _remember(conn, conn.execute(row).scalar_one(), "added", name, now)
+    new = [name for name in dict.fromkeys(wanted) if name not in there]
+    if new:
+        rows = [{"name": name, "position": place} for place, name in enumerate(new, top + 1)]
+        conn.execute(insert(conn, classes), rows)
+        query = select(classes.c.id, classes.c.name).where(classes.c.position > top)
+        added = conn.execute(query.order_by(classes.c.position)).all()
+        history = [{"class_id": row.id, "change": "added", "name": row.name, "at": now} for row in added]
+        conn.execute(insert(conn, class_history), history)
     by_name = {one.name: one for one in listed(conn)}
     return tuple(by_name[name] for name in wanted)
 

@@ -115,7 +115,7 @@ class Answer:
     """Class name, where the status is `labelled`. An old name of a renamed or merged class is understood."""
     status: Literal["labelled", "skipped", "flagged"] = "labelled"
     key: UUID = field(default_factory=uuid4)
-    """The same key again is the same answer: nothing new is written."""
+    """The same key again is the same answer: nothing new is written. Another answer with it is refused."""
     lease_id: str | None = None
     source: Source | None = None
     """None: as the lease says, else `al` (in a batch `bulk`)."""
@@ -153,6 +153,14 @@ class TakenIn:
     """Keys that were there already."""
     classes: tuple[str, ...]
     """Names of the classes that were added."""
+    older: tuple[UUID, ...] = ()
+    """Keys of the answers passed over, for what stands was given later."""
+    replacing: tuple[UUID, ...] = ()
+    """Keys of the answers without a time that took the place of another answer."""
+    counts: dict[str, int] = field(default_factory=dict, compare=False)
+    """Class name → answers written."""
+    others: dict[str, int] = field(default_factory=dict, compare=False)
+    """Skipped and flagged → answers written."""
 
 
 @dataclass(frozen=True)

@@ -279,7 +279,8 @@ class Store:
         """Append an answer; on disk when this returns. The same key again gives the same acknowledgement.
 
         The image's lease ends; an answer without one, or after it, is as good as any.
-        Raises UnknownName for an image that is not there, NoLabel for a class that is not.
+        Raises UnknownName for an image that is not there, NoLabel for a class that is not, KeyTaken for a key that
+        named another answer.
         """
         now = self._now()
         return self._db.write(
@@ -302,13 +303,20 @@ class Store:
     def import_labels(
         self, rows: Sequence[Imported], progress: Callable[[int, int], None] | None = None
     ) -> TakenIn:
-        """Append answers that were given elsewhere, in their order, all or none; each comes to stand.
+        """Append answers that were given elsewhere, in their order, all or none.
+
+        Each comes to stand, unless what stands was given later: then it is passed over.
 
         Args:
             progress: called with (done, total) before anything is on disk, and perhaps from another thread.
         """
         now = self._now()
         return self._db.write(lambda conn: imports.take_in(conn, rows, now, progress))
+
+    def foretell_import(self, rows: Sequence[Imported]) -> TakenIn:
+        """What `import_labels` would write now. Nothing is."""
+        with self._db.read() as conn:
+            return imports.foretell(conn, rows)
 
     def undo(self, annotator_id: int, key: UUID | None = None) -> Change:
         """Take back the annotator's newest answer that stands; the next claim shows its image first.

@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, Select, and_, exists, or_, select
+from sqlalchemy import Column, Connection, Row, Select, and_, exists, or_, select
 
-from vizsla.errors import UnknownName
+from vizsla.errors import KeyTaken, UnknownName
 from vizsla.store import answers, queue
 from vizsla.store.database import batched
 from vizsla.store.records import Change
@@ -30,7 +30,7 @@ def undo(conn: Connection, annotator_id: int, key: UUID, now: datetime, until: d
     Of a batch the oldest few images are leased.
     """
     _hold(conn, annotator_id)
-    done = _of_key(conn, key)
+    done = _of_key(conn, key, annotator_id, labels.c.undoes)
     if done:
         return _change(conn, [row.undoes for row in done])
     taken = _group(conn, _standing_of(annotator_id))
@@ -44,7 +44,7 @@ def undo(conn: Connection, annotator_id: int, key: UUID, now: datetime, until: d
 def redo(conn: Connection, annotator_id: int, key: UUID, now: datetime, until: datetime) -> Change:
     """Give again what was undone last, unless the annotator has answered something since."""
     _hold(conn, annotator_id)
-    done = _of_key(conn, key)
+    done = _of_key(conn, key, annotator_id, labels.c.redoes)
     if done:
         return _change(conn, [row.id for row in done])
     voids = _group(conn, _undone_by(annotator_id))
@@ -131,11 +131,22 @@ def _group(conn: Connection, query: Select[Any]) -> list[Row[Any]]:
     return list(conn.execute(query.where(labels.c.batch == newest.batch).order_by(labels.c.id)))
 
 
-def _of_key(conn: Connection, key: UUID) -> list[Row[Any]]:
-    """What an earlier call with this key wrote."""
+def _of_key(conn: Connection, key: UUID, annotator_id: int, step: Column[Any]) -> list[Row[Any]]:
+    """What an earlier call with this key wrote.
+
+    Args:   step: the column that is set in the rows of such a call.
+    Raises: KeyTaken where the key was that of an answer, of another kind of step or of someone else.
+    """
     row = conn.execute(select(labels).where(labels.c.key == key)).first()
-    if row is None or row.batch is None:
-        return [row] if row else []
+    if row is None:
+        return []
+    if row.annotator_id != annotator_id or row._mapping[step] is None:
+        raise KeyTaken(
+            f"the key {key} names something else already; nothing was taken back or given again. "
+            "Make a new key for each call."
+        )
+    if row.batch is None:
+        return [row]
     return list(conn.execute(select(labels).where(labels.c.batch == row.batch).order_by(labels.c.id)))
 
 

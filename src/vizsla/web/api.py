@@ -34,6 +34,10 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 
+_KEY_TAKEN: dict[int | str, dict[str, Any]] = {
+    409: {"model": wire.Problem, "description": "The key named something else before; nothing was written"}
+}
+
 router = APIRouter(prefix="/api", responses=_PROBLEMS)
 
 ImageId = Annotated[int, InPath(ge=1, le=wire.INT64)]
@@ -115,10 +119,15 @@ def queue(body: wire.QueueIn, me: Me, store: ThisStore, pictures: ThePictures) -
 
 
 @router.post(
-    "/labels", status_code=201, responses={200: {"model": wire.SavedOut, "description": "Known already"}}
+    "/labels",
+    status_code=201,
+    responses={200: {"model": wire.SavedOut, "description": "Known already"}, **_KEY_TAKEN},
 )
 def label(body: wire.AnswerIn, me: Me, store: ThisStore, response: Response) -> wire.SavedOut:
-    """Keep an answer. On disk when this returns; the same key again gives the same acknowledgement."""
+    """Keep an answer. On disk when this returns; the same key again gives the same acknowledgement.
+
+    The same key with another image, label or status is refused.
+    """
     saved = store.label(me.id, _answer(body))
     response.status_code = 201 if saved.new else 200
     return _saved(saved)
@@ -127,7 +136,7 @@ def label(body: wire.AnswerIn, me: Me, store: ThisStore, response: Response) -> 
 @router.post(
     "/labels/batch",
     status_code=201,
-    responses={200: {"model": list[wire.SavedOut], "description": "Known already"}},
+    responses={200: {"model": list[wire.SavedOut], "description": "Known already"}, **_KEY_TAKEN},
 )
 def label_batch(
     body: list[wire.AnswerIn], me: Me, store: ThisStore, response: Response
@@ -140,14 +149,14 @@ def label_batch(
     return [_saved(one) for one in saved]
 
 
-@router.post("/undo")
+@router.post("/undo", responses=_KEY_TAKEN)
 def undo(me: Me, store: ThisStore, pictures: ThePictures, body: wire.KeyIn | None = None) -> wire.ChangeOut:
     """Take back the newest answer of who asks; its image comes first in the next queue."""
     change = store.undo(me.id, body.key if body else None)
     return wire.ChangeOut(labels=_labels(change.labels, pictures), saved=change.saved)
 
 
-@router.post("/redo")
+@router.post("/redo", responses=_KEY_TAKEN)
 def redo(me: Me, store: ThisStore, pictures: ThePictures, body: wire.KeyIn | None = None) -> wire.ChangeOut:
     """Give again what was undone last."""
     change = store.redo(me.id, body.key if body else None)

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from vizsla.errors import (
     DatabaseAway,
+    KeyTaken,
     NoLabel,
     UnknownName,
     Unreachable,
@@ -38,6 +39,7 @@ STATIC = Path(__file__).parent / "static"
 _STATUS: list[tuple[type[VizslaError], int]] = [
     (Gone, 410),
     (Replaced, 409),
+    (KeyTaken, 409),
     (UnreadableImage, 415),
     (Unreachable, 503),
     (UnknownName, 404),

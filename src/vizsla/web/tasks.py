@@ -13,7 +13,6 @@ from typing import Any
 from vizsla.data.images import suffix_of
 from vizsla.errors import Unreachable, VizslaError
 from vizsla.interop import label_studio_ml as wire
-from vizsla.interop.base import Row
 from vizsla.interop.label_studio_host import Host
 from vizsla.interop.label_studio_ml import Control, Origin
 from vizsla.interop.matching import Catalogue, plain_names
@@ -51,7 +50,7 @@ class Tasks:
             catalogue = self._known()
             for place, task in enumerate(tasks):
                 if found[place] is None:
-                    found[place] = _found(catalogue, wire.image_row(task, control))
+                    found[place] = catalogue.find(wire.image_row(task, control))
         pairs = zip(numbers, found, strict=True)
         fresh = {n: image for n, image in pairs if n is not None and n not in known and image is not None}
         if fresh:
@@ -62,7 +61,7 @@ class Tasks:
         """The images as the last scan left them."""
         edition = self.store.setting(CATALOGUE)
         if self._catalogue is None or self._catalogue[0] != edition:
-            self._catalogue = edition, Catalogue(self.store)
+            self._catalogue = edition, Catalogue.of(self.store)
         return self._catalogue[1]
 
     def _same(self, content: bytes, digest: str) -> int | None:
@@ -134,11 +133,6 @@ class Tasks:
         if (image := self._same(content, digest)) is not None:
             return image
         return self.project.source.keep(file_name(uri, digest, suffix), content)
-
-
-def _found(catalogue: Catalogue, row: Row) -> int | None:
-    image = catalogue.find(row)
-    return image if isinstance(image, int) else None
 
 
 def file_name(uri: str, digest: str, suffix: str) -> str:
