@@ -64,7 +64,7 @@ def import_(format: str, path: Path, project: str | None, images: Place | None, 
         raise BadOption(f"there is no {path} to import. Check the path.")
     opened = the_project(project) if images is None else Project.open(project, settled(images))
     with opened, steps() as step:
-        opened.scan()
+        opened.scan(partial(step, "looking at changed images"))
         report = interop.import_labels(
             opened.store,
             format,
@@ -72,6 +72,7 @@ def import_(format: str, path: Path, project: str | None, images: Place | None, 
             reading=partial(step, "reading rows", total=None),
             progress=partial(step, "writing labels"),
         )
+        opened.note_contents(progress=partial(step, "reading images"))
     if as_json:
         documents.show(documents.imported(report))
     else:

@@ -19,7 +19,7 @@ from urllib.request import url2pathname
 
 from vizsla.data.images import IMAGE_SUFFIXES
 from vizsla.data.remote import AT_ONCE, Remote, is_url
-from vizsla.data.sources import Source, Stamp
+from vizsla.data.sources import Source, Stamp, stamp_of
 from vizsla.errors import BadOption, NoImages, NoLabel, Unreachable
 
 log = logging.getLogger("vizsla")
@@ -113,8 +113,7 @@ class Manifest(Source):
         where = self.where(name)
         if is_url(where):
             return _UNKNOWN
-        found = Path(where).stat()
-        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return stamp_of(Path(where).stat())
 
     def read(self, name: str) -> bytes:
         where = self.where(name)
@@ -155,7 +154,7 @@ class Manifest(Source):
         """Read the file, unless it is as it was."""
         with self._lock:
             try:
-                stamp = self.remote.stamp(self.file) if self.path is None else _stamp(self.path)
+                stamp = self.remote.stamp(self.file) if self.path is None else stamp_of(self.path.stat())
                 if self._rows is None or self._rows[0] != stamp:
                     content = (
                         self.remote.read(self.file, stamp) if self.path is None else self.path.read_bytes()
@@ -183,11 +182,6 @@ class Manifest(Source):
             raise NoImages(f"{self.file} lists no image. Give a row for each: file_name,label.")
         urls = (urlsplit(where).netloc for name in classes if is_url(where := self.where(name)))
         return Rows(classes, frozenset(urls))
-
-
-def _stamp(file: Path) -> Stamp:
-    found = file.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _name(given: Any) -> str:

@@ -117,8 +117,11 @@ def queue(body: wire.QueueIn, me: Me, store: ThisStore, pictures: ThePictures) -
 @router.post(
     "/labels", status_code=201, responses={200: {"model": wire.SavedOut, "description": "Known already"}}
 )
-def label(body: wire.AnswerIn, me: Me, store: ThisStore, response: Response) -> wire.SavedOut:
+def label(
+    body: wire.AnswerIn, me: Me, store: ThisStore, pictures: ThePictures, response: Response
+) -> wire.SavedOut:
     """Keep an answer. On disk when this returns; the same key again gives the same acknowledgement."""
+    pictures.know([body.item_id])
     saved = store.label(me.id, _answer(body))
     response.status_code = 201 if saved.new else 200
     return _saved(saved)
@@ -130,11 +133,12 @@ def label(body: wire.AnswerIn, me: Me, store: ThisStore, response: Response) -> 
     responses={200: {"model": list[wire.SavedOut], "description": "Known already"}},
 )
 def label_batch(
-    body: list[wire.AnswerIn], me: Me, store: ThisStore, response: Response
+    body: list[wire.AnswerIn], me: Me, store: ThisStore, pictures: ThePictures, response: Response
 ) -> list[wire.SavedOut]:
     """Keep many answers, all or none; one undo takes them back together."""
     if len(body) > 5000:
         raise BadOption(f"{len(body)} answers in one batch are too many. Send 5000 at most.")
+    pictures.know(one.item_id for one in body)
     saved = store.label_batch(me.id, [_answer(one) for one in body])
     response.status_code = 201 if any(one.new for one in saved) else 200
     return [_saved(one) for one in saved]
