@@ -6,10 +6,12 @@ import logging
 import os
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from vizsla.caching import write_error
 from vizsla.cli import completing
 from vizsla.cli.help import Sections
 from vizsla.errors import VizslaError
@@ -44,6 +46,11 @@ def main() -> None:
         code = complain(f"{error.format_message()} See {command} --help.", error.exit_code)
     except VizslaError as error:
         code = complain(str(error), error.exit_code)
+    except OSError as error:
+        known = write_error(error, Path(str(error.filename or "the output")))
+        if known is None:
+            raise
+        code = complain(str(known), known.exit_code)
     sys.exit(code)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -30,7 +31,8 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         404: "Nothing of that name or id",
         421: "The Host is not ours",
         422: "A value makes no sense",
-        503: "The database is away for a moment; ask again",
+        503: "The database is away for a moment, and Retry-After says when to ask again; or it may not be written",
+        507: "The disk is full; ask again once there is room",
     }.items()
 }
 
@@ -381,10 +383,12 @@ def export(format: str, project: ThisProject, who: Visitor) -> Response:
     if format == "model":
         return _model(project.store)
     chosen = interop.formats[format]
+    pieces = chosen.write(interop.Outgoing(project.store, project.source))
+    first = next(pieces, b"")  # what is wrong with the project is known now, not in the middle of a download
     name = f"{project.name}{chosen.suffix}"
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{_quoted(name)}"}
     return StreamingResponse(
-        chosen.write(interop.Outgoing(project.store, project.source)),
+        chain([first], pieces),
         media_type=chosen.media_type,
         headers=headers,
     )
