@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
+from vizsla.data.names import as_text, from_text
 from vizsla.errors import BadOption
 from vizsla.interop import fields
 from vizsla.interop.base import Format, Row, Unreadable, formats, importers
@@ -25,8 +26,7 @@ from vizsla.store.database import batched
 
 _ROWS = 5000  # per row group
 _AT_ONCE = 500  # rows that are held when reading: there may be images in them
-_ODD = re.compile("[\ud800-\udfff]")
-_ESCAPED = re.compile("%([89A-F][0-9A-F])")
+_ESCAPED = re.compile("%([89A-F][0-9A-F])")  # how older versions wrote odd bytes
 _TYPES = {
     "labelled_at": "timestamp",
     "lead_ms": "int64",
@@ -70,17 +70,12 @@ def table_writer(file: Any, columns: Sequence[str]) -> Any:
 def write_rows(writer: Any, rows: Iterable[Iterable[Any]]) -> None:
     """Add rows of cells, in the order of the writer's columns."""
     pa = _pyarrow("writing")
-    columns = [[_legible(cell) for cell in column] for column in zip(*rows, strict=True)]
+    columns = [
+        [as_text(cell) if isinstance(cell, str) else cell for cell in column]
+        for column in zip(*rows, strict=True)
+    ]
     arrays = [pa.array(cells, field.type) for cells, field in zip(columns, writer.schema, strict=True)]
     writer.write_batch(pa.record_batch(arrays, schema=writer.schema))
-
-
-def _legible(cell: Any) -> Any:
-    if not isinstance(cell, str) or cell.isascii():
-        return cell
-    return _ODD.sub(
-        lambda odd: "".join(f"%{byte:02X}" for byte in odd[0].encode(errors="surrogateescape")), cell
-    )
 
 
 class _Sink:
@@ -164,7 +159,8 @@ def _row(cells: dict[str, Any], class_names: Sequence[str], where: str) -> Row |
         return Unreadable(where, "names several classes")
     if isinstance(picture, Mapping) and isinstance(held := picture.get("bytes"), bytes):
         row = replace(row, size=len(held), digest=partial(_sha256, held))
-    return replace(row, other_names=(_original(row.file_name),)) if _ESCAPED.search(row.file_name) else row
+    names = (from_text(row.file_name), _original(row.file_name))
+    return replace(row, other_names=tuple(name for name in names if name != row.file_name))
 
 
 def _sha256(held: bytes) -> str:
@@ -172,7 +168,7 @@ def _sha256(held: bytes) -> str:
 
 
 def _original(name: str) -> str:
-    """The name with the odd bytes that were written `%FF`."""
+    """The name with the odd bytes that older versions wrote `%FF`."""
     return _ESCAPED.sub(lambda found: chr(0xDC00 + int(found[1], 16)), name)
 
 
