@@ -19,6 +19,7 @@ from vizsla.errors import BadOption, DiskFull, NotWritable, UserError
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _PROBE = 64 * 1024  # bytes
+_STEM = 200  # bytes of a name, which has 255 at the most
 
 
 def cache_dir() -> Path:
@@ -112,6 +113,12 @@ def alone_in(folder: Path, busy: str) -> Iterator[None]:
         lock.release()
 
 
+def draft_of(path: Path) -> Path:
+    """A hidden name beside the path for what takes its place once it is whole; no longer than the path's own can be."""
+    name = os.fsencode(path.name)[:_STEM]
+    return path.with_name(f".{os.fsdecode(name)}.{secrets.token_hex(4)}")
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write the file whole or not at all: temporary file, fsync, rename."""
     write_stream_atomically(path, [content.encode() if isinstance(content, str) else content])
@@ -119,7 +126,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 def write_stream_atomically(path: Path, parts: Iterable[bytes]) -> None:
     """The same for what comes piece by piece."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = draft_of(path)
     with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -175,9 +175,9 @@ def check_writable(out: Path | str) -> None:
 @contextmanager
 def _draft(out: Path, *, keep: bool = True) -> Iterator[Path]:
     """A file to write, which takes the place of `out` once it is whole, unless it was but a trial."""
-    from vizsla.caching import explain_write_errors
+    from vizsla.caching import draft_of, explain_write_errors
 
-    draft = out.with_name(f".{out.name}.part")
+    draft = draft_of(out)
     with explain_write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
