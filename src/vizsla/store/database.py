@@ -215,8 +215,13 @@ class Database:
             raise VizslaError(f"{self.name} is closed.")
         if self._barred is not None:
             self._unbar()
-        with self._explain():
-            return self._queued(job) if self._is_sqlite else self._at_once(job, repeatable)
+        try:
+            with self._explain():
+                return self._queued(job) if self._is_sqlite else self._at_once(job, repeatable)
+        except NotWritable:  # connections of one process share what they know of a file
+            self._readers.dispose()
+            self._writers.dispose()
+            raise
 
     def _at_once(self, job: Callable[[Connection], T], repeatable: bool) -> T:
         races, end = 0, time.monotonic() + postgres.PATIENCE

@@ -130,9 +130,9 @@ def _reason(file: Path) -> str:
 
 
 def is_lasting(error: BaseException) -> bool:
-    """Whether a connection that said so is of no use any more: its file was taken away, or overwritten."""
+    """Whether a connection that said so will say so for good: its file was taken away, overwritten or read-only."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (*_TROUBLE, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+    return code in (*_TROUBLE, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 def check_not_empty(file: Path) -> None:
