@@ -70,7 +70,9 @@ def test_a_damaged_database_is_a_503_that_names_the_doctor(project, client):
     file = Path(project.store.name)
     whole = file.read_bytes()
     item, *_ = client.post("/api/queue", json={"n": 1}).json()["items"]
-    project.store._db.write(lambda conn: conn.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)"))
+    raw = sqlite3.connect(file, isolation_level=None)
+    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    raw.close()
     file.write_bytes(b"\xa5" * len(whole))
     reply = client.post("/api/labels", json=said(item))
     assert (reply.status_code, "retry-after" in reply.headers) == (503, False)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vizsla.data.names import as_text
+from vizsla.data.names import printable
 
 if TYPE_CHECKING:
     from vizsla.curves import Comparison
@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):  # a file name may hold bytes that are no text
-        return as_text(value)
+        return printable(value)
     if isinstance(value, Path):
         return plain(value.as_posix())
     if isinstance(value, datetime):

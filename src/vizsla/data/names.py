@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 _ODD = re.compile(r"[\ud800-\udfff]|\\(?=x[0-9a-f]{2}|ud[89a-f][0-9a-f]{2})")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WRITTEN = re.compile(r"\\x([89a-f][0-9a-f]|5c)|\\u(d[89a-f][0-9a-f]{2})")
 
 
@@ -32,6 +33,15 @@ def from_text(text: str) -> str:
     'caf\\xe9.png'
     """
     return _WRITTEN.sub(lambda found: _odd(found[1], found[2]), text)
+
+
+def printable(text: str) -> str:
+    r"""Any text that file names stand in, with their odd bytes written as `as_text` does; twice is as good as once.
+
+    >>> printable("cannot read caf\udce9.png"), printable(r"caf\xe9.png")
+    ('cannot read caf\\xe9.png', 'caf\\xe9.png')
+    """
+    return _SURROGATE.sub(lambda odd: _written(ord(odd[0])), text)
 
 
 def _written(letter: int) -> str:

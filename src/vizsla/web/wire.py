@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
-from vizsla.data.names import as_text
+from vizsla.data.names import printable
 
 _INT32 = 2**31 - 1
 INT64 = 2**63 - 1
@@ -28,7 +28,7 @@ def _whole(value: object) -> object:
 
 def readable(file_name: str | None) -> str:
     """A file name, or other text from outside, that every JSON reader takes: see `vizsla.data.names`."""
-    return as_text(file_name or "")
+    return printable(file_name or "")
 
 
 Text = Annotated[str, Field(max_length=500), AfterValidator(_encodable)]
