@@ -215,7 +215,7 @@ class Project:
             found = self.store.rescan(self.files(), self.digest, progress)
             self._announce()
             if found.warning:
-                log.warning(found.warning)
+                log.warning("%s", found.warning)
         else:
             added = 0
             for chunk in batched(self.files(), _SCANNED):
