@@ -218,7 +218,7 @@ def unread(conn: Connection, image_ids: Iterable[int] | None = None) -> list[Ima
     """The images that are there and whose SHA-256 nobody knows: those of these ids, or all with an answer."""
     lacking = select(images).where(images.c.sha256.is_(None), images.c.state == "present")
     if image_ids is None:
-        return _images(conn, lacking.where(images.c.status != "unlabelled"))
+        return _images(conn, lacking.where(images.c.status.in_(("labelled", "skipped", "flagged"))))
     chunks = batched(image_ids, _CHUNK)
     return [image for ids in chunks for image in _images(conn, lacking.where(images.c.id.in_(ids)))]
 
