@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from vizsla import predictions
+from vizsla.data.names import from_text
 from vizsla.data.sources import Folder
 from vizsla.errors import BadOption, NoImages
 from vizsla.models.backbones import load_backbone
@@ -146,12 +147,16 @@ def counting(seen: list[int], forward):
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX: file names are bytes")
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_file_name_that_is_no_text_is_shown_with_a_mark(suffix, model, tmp_path):
+def test_file_names_that_are_no_text_are_told_apart_and_come_back(suffix, model, tmp_path):
     (tmp_path / "images").mkdir()
-    with (tmp_path / "images" / os.fsdecode(b"\xff.png")).open("wb") as file:
-        Image.new("RGB", (40, 40)).save(file, "PNG")
+    names = [os.fsdecode(name) for name in (b"h\xe4her.png", b"h\xfcher.png", b"h\\xe4her.png")]
+    for name in names:
+        with (tmp_path / "images" / name).open("wb") as file:
+            Image.new("RGB", (40, 40)).save(file, "PNG")
     write_predictions(model, Folder(tmp_path / "images"), tmp_path / f"out{suffix}")
-    assert read(tmp_path / f"out{suffix}")[0]["file_name"] == "\ufffd.png"
+    written = {row["file_name"] for row in read(tmp_path / f"out{suffix}")}
+    assert written == {r"h\xe4her.png", r"h\xfcher.png", r"h\x5cxe4her.png"}
+    assert {from_text(name) for name in written} == set(names)
 
 
 def test_mistakes_are_said_before_anything_is_computed(model, folder, tmp_path):

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 from PIL import Image
@@ -54,6 +55,66 @@ def test_a_renamed_photo_keeps_its_label_and_an_added_one_is_new(opened, toys):
     assert (found.added, found.renamed, found.missing) == (1, 1, 0)
     assert ids(opened)["a better name.png"] == before
     assert [(label.path, label.label) for label in opened.store.labels()] == [("a better name.png", "cat")]
+
+
+def frames(folder):
+    """Two pictures of one size in bytes and one time, a red and a blue one."""
+    folder.mkdir()
+    for name, color in (("1.bmp", "red"), ("2.bmp", "blue")):
+        Image.new("RGB", (8, 8), color).save(folder / name)
+        os.utime(folder / name, ns=(10**18, 10**18))
+    return folder
+
+
+def swap(folder):
+    time.sleep(0.05)  # longer than a tick of any file system's clock
+    (folder / "1.bmp").rename(folder / "x")
+    (folder / "2.bmp").rename(folder / "1.bmp")
+    (folder / "x").rename(folder / "2.bmp")
+
+
+def labels(project):
+    return {label.path: label.label for label in project.store.labels()}
+
+
+def test_labels_follow_frames_of_one_size_and_time_that_swap_names(tmp_path):
+    folder = frames(tmp_path / "frames")
+    with Project.open(None, folder) as project:
+        project.scan()
+        project.add_classes(["red", "blue"])
+        here, me = ids(project), project.store.annotator("me").id
+        project.store.label_batch(me, [Answer(here["1.bmp"], "red"), Answer(here["2.bmp"], "blue")])
+        project.note_contents()
+        swap(folder)
+        assert (project.scan().renamed, labels(project)) == (2, {"1.bmp": "blue", "2.bmp": "red"})
+
+
+def test_a_scan_reads_what_was_labelled_and_never_read(tmp_path):
+    folder = frames(tmp_path / "frames")
+    with Project.open(None, folder) as project:
+        project.scan()
+        project.add_classes(["red", "blue"])
+        red = ids(project)["1.bmp"]
+        project.store.label(project.store.annotator("me").id, Answer(red, "red"))
+        assert project.store.hashes([1, 2]) == {}
+        project.scan()
+        assert project.store.hashes([1, 2]) == {red: project.digest("1.bmp")}
+
+
+def test_an_answer_to_a_picture_that_was_swapped_before_anyone_read_it_is_dropped_with_a_word(
+    tmp_path, caplog
+):
+    folder = frames(tmp_path / "frames")
+    with Project.open(None, folder) as project:
+        project.scan()
+        project.add_classes(["red", "blue"])
+        project.store.label(project.store.annotator("me").id, Answer(ids(project)["1.bmp"], "red"))
+        swap(folder)
+        project.note_contents()
+        assert project.store.hashes([1, 2]) == {}, "what lies there now may be another picture"
+        assert project.scan().dropped == 1
+        assert labels(project) == {}
+        assert "1 answer counts no more" in caplog.text
 
 
 def test_a_folder_that_vanished_is_told_and_no_image_is_lost(opened, toys):

@@ -1,7 +1,8 @@
 """Every exception Vizsla raises on purpose.
 
     VizslaError                    something of ours went wrong; exit code 1
-    ├── DatabaseAway               nothing answers where the database was; the same call may succeed in a moment
+    ├── DatabaseAway               nothing answers where the database was, or another holds it; the same call may
+    │                              succeed in a moment
     ├── DeadlyWork                 work on a shard kills its worker, however often it is tried
     └── UserError (ValueError)     the caller can mend it; exit code 2, one line, no traceback
         ├── NoImages               a folder is missing or holds nothing we can read
@@ -15,7 +16,10 @@
         │   └── BadBatch           a strategy gives anything but the batch asked for
         ├── BadWeights             pretrained weights are missing, unreadable or of another network
         ├── BadOption              options that do not go together
-        │   └── BadTable           a table of images or labels that cannot be read
+        │   ├── BadTable           a table of images or labels that cannot be read
+        │   ├── NotWritable        a file or folder that may only be read
+        │   └── Damaged            a file that is not what it was written as
+        ├── KeyTaken               a key that names another answer already
         └── DiskFull               no room to write
 
 A message says what was given, what is allowed, and the mend. It is raised where these are known.
@@ -87,6 +91,13 @@ class BadTable(BadOption): ...
 
 
 class KeyTaken(UserError): ...
+
+
+class NotWritable(BadOption): ...
+
+
+class Damaged(BadOption):
+    exit_code = 1  # no option mends it
 
 
 class DiskFull(UserError): ...

@@ -69,6 +69,7 @@ def _ask_on(store: Store, project: Project, me: int, person: Asker) -> None:
             last = " · taken back: answer again" if taken else " · nothing to take back"
             continue
         name = person.choices.classes[answer] if isinstance(answer, int) else None
+        project.note_contents([item.image_id])
         store.label(me, _answer(item, name, round((time.monotonic() - began) * 1000)))
         last = f" · last: {name or 'skipped'}"
 

@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from vizsla.caching import write_stream_atomically
+from vizsla.data.names import as_text
 from vizsla.data.sources import Source
 from vizsla.errors import BadOption
 from vizsla.models.classifier import Classifier
@@ -104,7 +105,7 @@ class Tally:
             return
         self.unreadable += 1
         if len(self.named) < _NAMED:
-            self.named.append(f"{row.name}: {row.error}")
+            self.named.append(f"{as_text(row.name)}: {row.error}")
 
     @property
     def sentence(self) -> str:
@@ -152,7 +153,7 @@ class Table:
         flag = [] if self.not_sure is None else ["" if row.unsure is None else str(row.unsure).lower()]
         each = [""] * len(self.classes) if row.probs is None else [f"{p:.6f}" for p in row.probs]
         prob = "" if row.prob is None else f"{row.prob:.6f}"
-        return [_text(row.name), row.label or "", prob, *flag, *each, row.error or ""]
+        return [as_text(row.name), row.label or "", prob, *flag, *each, row.error or ""]
 
     def jsonl(self, pieces: Iterable[Piece]) -> Iterator[bytes]:
         """An object on each line; null where CSV is empty."""
@@ -170,7 +171,7 @@ class Table:
         if row.probs is not None:
             probs = {name: round(float(p), 6) for name, p in zip(self.classes, row.probs, strict=True)}
         prob = None if row.prob is None else round(row.prob, 6)
-        told = {"file_name": _text(row.name), "label": row.label, "prob": prob}
+        told = {"file_name": as_text(row.name), "label": row.label, "prob": prob}
         return told | flag | {"probs": probs, "error": row.error}
 
     def parquet(self, pieces: Iterable[Piece]) -> Iterator[bytes]:
@@ -194,7 +195,7 @@ class Table:
     def _values(self, row: Row) -> list[Any]:
         flag = [] if self.not_sure is None else [row.unsure]
         each: Sequence[Any] = [None] * len(self.classes) if row.probs is None else row.probs.tolist()
-        return [_text(row.name), row.label, row.prob, *flag, *each, row.error]
+        return [as_text(row.name), row.label, row.prob, *flag, *each, row.error]
 
 
 class _Tap(io.RawIOBase):
@@ -255,8 +256,3 @@ def _csv_lines(rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
-
-
-def _text(name: str) -> str:
-    """The name with what is no text in it replaced."""
-    return name.encode(errors="surrogateescape").decode(errors="replace")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +20,12 @@ from vizsla.data.fetched import WithFetched
 from vizsla.data.folders import classes_in, number_classes
 from vizsla.data.sources import Folder, Source, source_of
 from vizsla.errors import BadOption, UserError
-from vizsla.store import Answer, ImageFile, Imported, Rescanned, Store
+from vizsla.store import Answer, Image, ImageFile, Imported, Rescanned, Store
 from vizsla.store.classes import tidy
 from vizsla.store.database import batched
+from vizsla.types import Progress
+
+log = logging.getLogger("vizsla")
 
 log = logging.getLogger("vizsla")
 
@@ -49,6 +53,7 @@ IMAGES = "images"
 _MARK = "mark"
 _CHUNK = 500  # labels written at once
 _SCANNED = 5000  # images between two announcements
+_READ = 500  # images whose hashes are written at once
 
 
 @dataclass(frozen=True)
@@ -210,20 +215,25 @@ class Project:
 
     def files(self) -> Iterator[ImageFile]:
         """Every image file there is now, as it is found. Raises NoImages where there is none."""
-        return (ImageFile(name, size, changed) for name, (size, changed, _) in self.source.files())
+        return (ImageFile(name, *stamp) for name, stamp in self.source.files())
 
     def adopt(self, names: Iterable[str]) -> dict[str, int]:
         """Add images that were just brought; returns their ids by name."""
         stamps = {name: self.source.stamp(name) for name in names}
-        self.store.add_images(ImageFile(name, size, changed) for name, (size, changed, _) in stamps.items())
+        self.store.add_images(ImageFile(name, *stamp) for name, stamp in stamps.items())
         self._announce()
         return self.store.at(stamps)
 
-    def scan(self) -> Rescanned:
-        """Bring the catalogue in line with the source; on the first scan images may be claimed as it runs."""
+    def scan(self, progress: Progress | None = None) -> Rescanned:
+        """Bring the catalogue in line with the source; on the first scan images may be claimed as it runs.
+
+        Args: progress: called with (done, total) while files are read.
+        """
         if self.store.images(limit=1):
-            found = self.store.rescan(self.files(), self.digest)
+            found = self.store.rescan(self.files(), self.digest, progress)
             self._announce()
+            if found.warning:
+                log.warning("%s", found.warning)
         else:
             added = 0
             for chunk in batched(self.files(), _SCANNED):
@@ -238,12 +248,45 @@ class Project:
             self.add_classes(())
         if self.settings.labels == FOLDERS:
             self.take_folder_labels()
+        self.note_contents(progress=progress)
         return found
 
     @property
     def left_out(self) -> list[str]:
         """What the last scan passed over, a line for each kind."""
         return list(self.store.setting(LEFT_OUT, []))
+
+    def note_contents(
+        self, image_ids: Collection[int] | None = None, progress: Progress | None = None
+    ) -> None:
+        """Read the images that nobody has read yet, so that their answers follow the content and not the name.
+
+        Those that lie far away are left to the trainer, who fetches them anyhow.
+
+        Args: image_ids: only these; default: all that have an answer. progress: called with (done, total).
+        """
+        if self.source.at_once:
+            return
+        unread, done = self.store.unread(image_ids), 0
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+            for chunk in batched(unread, _READ):
+                found = zip(chunk, threads.map(self._content, chunk), strict=True)
+                self.store.set_hashes({image.id: sha256 for image, sha256 in found if sha256 is not None})
+                done += len(chunk)
+                if progress:
+                    progress(done, len(unread))
+
+    def _content(self, image: Image) -> str | None:
+        """SHA-256 of the image's file; None where that was touched since the last scan, or is gone."""
+        try:
+            return self.source.digest(image.path or "") if self.is_untouched(image) else None
+        except OSError:
+            return None
+
+    def is_untouched(self, image: Image) -> bool:
+        """Whether the image's file is as the last scan saw it. Raises OSError where it is gone."""
+        size, mtime_ns, ctime_ns = self.source.stamp(image.path or "")
+        return (size, mtime_ns) == (image.size, image.mtime_ns) and image.ctime_ns in (None, ctime_ns)
 
     def _announce(self) -> None:
         """Let the trainer know that the catalogue is another one."""
@@ -252,7 +295,7 @@ class Project:
     def digest(self, file_name: str) -> str | None:
         """SHA-256 of a file in hex; None where it cannot be read."""
         try:
-            return hashlib.sha256(self.source.read(file_name)).hexdigest()
+            return self.source.digest(file_name)
         except OSError:
             return None
 

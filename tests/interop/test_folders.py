@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from hypothesis import strategies as st
 
 from vizsla.data.sources import Folder
 from vizsla.errors import UserError
-from vizsla.interop import formats, import_labels
-from vizsla.interop.foldernames import classes_of, escape, folders, unescape
+from vizsla.interop import export_labels, formats, import_labels
+from vizsla.interop.foldernames import classes_of, cut, escape, folders, in_full, unescape
 from vizsla.interop.outgoing import Outgoing
 
 if TYPE_CHECKING:
@@ -77,6 +78,63 @@ def test_classes_that_would_mean_something_else_as_folders_come_back(
     fresh = make(like=project)
     import_labels(fresh.store, "folders", project.export("folders", tmp_path))
     assert fresh.standing() == project.standing()
+
+
+LONG = "a class whose name tells all that there is to be told " * 6
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "犬", "/", "\udcff"])
+def test_a_class_name_that_is_too_long_is_cut_and_told_apart_by_a_hash(letter: str) -> None:
+    names = [letter * 300 + end for end in "ab"] + ["cat"]
+    made = folders(names)
+    assert made["cat"] == "cat"
+    cuts = [made[name] for name in names[:2]]
+    assert cuts[0] != cuts[1]
+    for name, folder in zip(names, cuts, strict=False):
+        assert len(os.fsencode(folder)) <= 255
+        mark = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
+        assert folder.endswith(f"{letter if letter not in '/' and letter.isprintable() else 'F'}~{mark}")
+    read = in_full(cut(made).decode().splitlines())
+    assert [read[folder] for folder in cuts] == names[:2]
+    assert "cat" not in read.values(), "whose folder says all of it"
+
+
+def test_a_name_of_255_bytes_is_left_as_it_is() -> None:
+    assert folders(["x" * 255]) == {"x" * 255: "x" * 255}
+    assert len(folders(["x" * 256])["x" * 256]) == 255
+
+
+@pytest.mark.parametrize(
+    ("format", "form"),
+    [("folders", None), ("cvat", None), ("imagefolder", "tree"), ("fiftyone", "tree"), ("fiftyone", None)],
+)
+def test_long_class_names_come_back_from_class_folders(
+    make: Make, tmp_path: Path, format: str, form: str | None
+) -> None:
+    project = make("a.jpg", "b.jpg", "c.jpg")
+    project.store.add_classes([LONG + "a", LONG + "b", "cat"])
+    project.label("me", **{"a.jpg": LONG + "a", "b.jpg": LONG + "b", "c.jpg": "cat"})
+    export_labels(project.store, project.images, format, tmp_path / "out", form=form)
+    other = make(like=project)
+    report = import_labels(other.store, format, tmp_path / "out")
+    assert (report.taken, report.skipped) == (3, 0)
+    assert other.standing() == project.standing()
+
+
+@pytest.mark.parametrize("format", ["folders", "cvat", "imagefolder", "fiftyone"])
+def test_file_names_as_long_as_can_be_are_written_and_come_back(
+    make: Make, tmp_path: Path, format: str
+) -> None:
+    names = ["x" * 251 + ".jpg", "y" * 251 + ".jpg", "z\\" * 120 + ".jpg", "z\\" * 120 + ".png"]
+    project = make(*names)
+    project.hash_all()
+    project.store.add_classes(["cat", "dog"])
+    project.label("me", **dict(zip(names, ["cat", "dog", "cat", "dog"], strict=True)))
+    export_labels(project.store, project.images, format, tmp_path / "out")
+    other = make(like=project)
+    other.hash_all()
+    assert import_labels(other.store, format, tmp_path / "out").taken == 4
+    assert other.standing() == project.standing()
 
 
 def test_the_zip_holds_each_image_under_its_class(make: Make, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from vizsla.errors import UnknownName
 from vizsla.store import Answer, ImageFile, Rescanned, Store
+from vizsla.store.schema import images
 
 Fill = Callable[[int], list[int]]
 
@@ -29,13 +31,32 @@ class Folder:
         os.utime(self.path / name, ns=(self._time, self._time))
 
     def rename(self, old: str, new: str) -> None:
+        self.wait()
         (self.path / old).rename(self.path / new)
 
+    def swap(self, one: str, other: str) -> None:
+        self.rename(one, "aside")
+        self.rename(other, one)
+        self.rename("aside", other)
+
+    def wait(self) -> None:
+        """Until the file system's clock, which counts in milliseconds, has gone on."""
+        probe = self.path.parent / "probe"
+        probe.touch()
+        before = probe.stat().st_ctime_ns
+        while probe.stat().st_ctime_ns == before:
+            probe.touch()
+
     def files(self) -> list[ImageFile]:
-        return [
-            ImageFile(path.name, path.stat().st_size, path.stat().st_mtime_ns)
-            for path in sorted(self.path.iterdir())
-        ]
+        found = ((path.name, path.stat()) for path in sorted(self.path.iterdir()))
+        return [ImageFile(name, of.st_size, of.st_mtime_ns, of.st_ctime_ns) for name, of in found]
+
+    def frames(self, *contents: str) -> None:
+        """Files of one size and one time, as cameras and archives make them."""
+        self._time += 1
+        for content in contents:
+            (self.path / f"{content}.jpg").write_text(content)
+            os.utime(self.path / f"{content}.jpg", ns=(self._time, self._time))
 
     def digest(self, name: str) -> str:
         self.hashed.append(name)
@@ -122,18 +143,134 @@ def test_a_renamed_file_keeps_its_id_and_its_label(
 def test_two_files_that_swap_names_swap_paths_and_keep_their_labels(
     store: Store, folder: Folder, scanned: dict[str, int]
 ) -> None:
-    folder.rename("collie.jpg", "x")
-    folder.rename("chow.jpg", "collie.jpg")
-    folder.rename("x", "chow.jpg")
+    folder.swap("collie.jpg", "chow.jpg")
     assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 2, 0, 0, 0)
     assert standing(store) == {"chow.jpg": "collie", "collie.jpg": "chow"}
+
+
+@pytest.fixture
+def frames(store: Store, folder: Folder) -> dict[str, int]:
+    """red.jpg and sea.jpg, of one size and one time, read once and labelled; their ids by path."""
+    folder.frames("red", "sea")
+    store.rescan(folder.files(), folder.digest)
+    store.add_classes(["red", "sea"])
+    ids = {str(image.path): image.id for image in store.images()}
+    store.set_hashes({image_id: hash_of(path[:3]) for path, image_id in ids.items()})
+    me = store.annotator("me").id
+    for path, image_id in ids.items():
+        store.label(me, Answer(image_id, path[:3]))
+    return ids
+
+
+def hash_of(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def test_files_of_one_size_and_time_that_swap_names_swap_labels(
+    store: Store, folder: Folder, frames: dict[str, int]
+) -> None:
+    folder.swap("red.jpg", "sea.jpg")
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 2, 0, 0, 0)
+    assert standing(store) == {"red.jpg": "sea", "sea.jpg": "red"}
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 0, 0, 0, 0)
+    assert sorted(folder.hashed) == ["red.jpg", "sea.jpg"], "once, and not again"
+
+
+def test_a_file_replaced_by_another_content_of_its_size_and_time_loses_its_label(
+    store: Store, folder: Folder, frames: dict[str, int]
+) -> None:
+    folder.wait()
+    (folder.path / "red.jpg").write_text("tan")
+    os.utime(folder.path / "red.jpg", ns=(1, 1))
+    found = store.rescan(folder.files(), folder.digest)
+    assert found == Rescanned(0, 0, 1, 0, 0, dropped=1)
+    assert found.warning.startswith("1 answer counts no more, for its file holds another picture now")
+    assert standing(store) == {"sea.jpg": "sea"}
+
+
+def test_other_rights_cost_one_look_and_no_label(
+    store: Store, folder: Folder, frames: dict[str, int]
+) -> None:
+    folder.wait()
+    for path in folder.path.iterdir():
+        path.chmod(0o600)
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 0, 0, 0, 0)
+    assert standing(store) == {"red.jpg": "red", "sea.jpg": "sea"}
+    assert sorted(folder.hashed) == ["red.jpg", "sea.jpg"]
+    store.rescan(folder.files(), folder.digest)
+    assert len(folder.hashed) == 2
+
+
+def test_a_touched_file_that_cannot_be_read_now_keeps_its_label_until_it_can(
+    store: Store, folder: Folder, frames: dict[str, int]
+) -> None:
+    folder.swap("red.jpg", "sea.jpg")
+    assert store.rescan(folder.files(), lambda _: None) == Rescanned(0, 0, 0, 0, 0)
+    assert standing(store) == {"red.jpg": "red", "sea.jpg": "sea"}
+    store.rescan(folder.files(), folder.digest)
+    assert standing(store) == {"red.jpg": "sea", "sea.jpg": "red"}
+
+
+def test_an_answer_to_a_file_that_was_touched_before_anyone_read_it_counts_no_more_and_that_is_said(
+    store: Store, folder: Folder
+) -> None:
+    folder.frames("red", "sea")
+    store.rescan(folder.files(), folder.digest)
+    store.add_classes(["red", "sea"])
+    store.label(store.annotator("me").id, Answer(1, "red"))
+    folder.swap("red.jpg", "sea.jpg")
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 0, 1, 0, 0, dropped=1)
+    assert standing(store) == {}
+    assert [label.label for label in store.history()] == ["red"], "what was said is never lost"
+
+
+def test_who_has_an_answer_and_was_never_read_can_be_asked(store: Store, folder: Folder) -> None:
+    folder.frames("red", "sea", "tan")
+    store.rescan(folder.files(), folder.digest)
+    store.add_classes(["red"])
+    for image_id in (1, 2):
+        store.label(store.annotator("me").id, Answer(image_id, "red"))
+    store.set_hashes({1: hash_of("red")})
+    assert [image.path for image in store.unread()] == ["sea.jpg"]
+    assert [image.path for image in store.unread([1, 3])] == ["tan.jpg"]
+    store.set_hashes({1: hash_of("another")})
+    assert store.image(1).sha256 == hash_of("red"), "an id's content never changes"
+
+
+def test_a_project_whose_ctimes_nobody_noted_reads_what_is_labelled_once(
+    store: Store, folder: Folder, frames: dict[str, int]
+) -> None:
+    folder.frames("tan")
+    store.rescan(folder.files(), folder.digest)
+    forget_ctimes(store)
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 0, 0, 0, 0)
+    assert sorted(folder.hashed) == ["red.jpg", "sea.jpg"], "an image without an answer is taken as it is"
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 0, 0, 0, 0)
+    assert len(folder.hashed) == 2
+    assert [image.ctime_ns for image in store.images()] == [
+        (folder.path / str(image.path)).stat().st_ctime_ns for image in store.images()
+    ]
+
+
+def test_files_that_swapped_under_an_older_version_are_found_out(
+    store: Store, folder: Folder, frames: dict[str, int]
+) -> None:
+    folder.swap("red.jpg", "sea.jpg")
+    forget_ctimes(store)
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 2, 0, 0, 0)
+    assert standing(store) == {"red.jpg": "sea", "sea.jpg": "red"}
+
+
+def forget_ctimes(store: Store) -> None:
+    """As an older version left it."""
+    store._db.write(lambda conn: conn.execute(update(images).values(ctime_ns=None)))
 
 
 def test_a_file_with_another_content_is_another_image_without_a_label(
     store: Store, folder: Folder, scanned: dict[str, int]
 ) -> None:
     folder.write("collie.jpg", "a poodle")
-    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 0, 1, 0, 0)
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 0, 1, 0, 0, dropped=1)
     (new,) = [image for image in store.images() if image.path == "collie.jpg"]
     assert new.id not in scanned.values() and new.status == "unlabelled"
     assert standing(store) == {"chow.jpg": "chow"}
@@ -149,7 +286,7 @@ def test_a_file_renamed_over_another_takes_its_path_but_not_its_label(
 ) -> None:
     (folder.path / "chow.jpg").unlink()
     folder.rename("collie.jpg", "chow.jpg")
-    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 1, 0, 0, 0)
+    assert store.rescan(folder.files(), folder.digest) == Rescanned(0, 1, 0, 0, 0, dropped=1)
     assert standing(store) == {"chow.jpg": "collie"}
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from tests.postgres import run_sql
 
 from vizsla.errors import BadOption, DiskFull, NoLabel, UnknownName, VizslaError
-from vizsla.store import Answer, ImageFile, Ranked, Store, migrations, people
+from vizsla.store import Answer, ImageFile, Ranked, Rescanned, Store, migrations, people
 from vizsla.store.database import Database
 from vizsla.store.schema import annotators, metadata, models
 
@@ -97,7 +97,15 @@ def test_a_project_of_an_older_version_keeps_every_answer_and_takes_new_ones(
     with monkeypatch.context() as patch:
         patch.setattr("vizsla.store.migrations.upgrade", partial(migrations.upgrade, to="0002"))
         with Store.open(new_address) as store:
-            store.add_images(ImageFile(f"{n}.jpg", 1, n) for n in range(4))
+            store._db.write(
+                lambda conn: conn.execute(
+                    text(
+                        "INSERT INTO images (path, size, mtime_ns, state, shuffle) "
+                        "VALUES (:path, 1, :n, 'present', :n)"
+                    ),
+                    [{"path": f"{n}.jpg", "n": n} for n in range(4)],
+                )
+            )
             store.add_classes(["cat", "dog"])
             me = store.annotator("me").id
             for n in (1, 2, 3):
@@ -115,6 +123,10 @@ def test_a_project_of_an_older_version_keeps_every_answer_and_takes_new_ones(
         assert [label.id for label in store.undo(me).labels] == [saved.label_id]
         with pytest.raises(IntegrityError, match="labels_source"):
             store.label(me, Answer(1, "dog", source="guess"))  # type: ignore[arg-type]
+        there = [ImageFile(f"{n}.jpg", 1, n, 1_000_000 + n) for n in range(4)]
+        assert store.rescan(there, lambda _: None) == Rescanned(0, 0, 0, 0, 0)
+        assert [image.ctime_ns for image in store.images()] == [1_000_000 + n for n in range(4)]
+        assert store.counts() == counts
     database = Database.open(new_address)
     with database.read() as conn:
         assert compare_metadata(MigrationContext.configure(conn), metadata) == []

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 from uuid import uuid4
 
@@ -399,15 +400,42 @@ def test_a_picture_of_a_project_made_anew_has_another_address(project, client, p
         assert Pictures(again).url(before["item_id"]) != before["image_url"]
 
 
+def test_an_answer_makes_its_picture_known_even_where_it_was_never_shown(project, client, answer):
+    one, two, three = queue(client, 3)
+    client.post("/api/labels", json=answer(one))
+    client.post("/api/labels/batch", json=[answer(two), answer(three)])
+    known = project.store.hashes([one["item_id"], two["item_id"], three["item_id"]])
+    assert known == {
+        item["item_id"]: project.digest(project.store.image(item["item_id"]).path)
+        for item in (one, two, three)
+    }
+
+
+def test_pictures_that_swap_names_are_never_shown_for_each_other(project, client, answer, photos):
+    one, two = queue(client, 2)
+    before = [client.get(item["image_url"]).content for item in (one, two)]
+    client.post("/api/labels/batch", json=[answer(one), answer(two)])
+    first, second = (photos / project.store.image(item["item_id"]).path for item in (one, two))
+    times = [(path.stat().st_atime_ns, path.stat().st_mtime_ns) for path in (first, second)]
+    first.rename(photos / "x")
+    second.rename(first)
+    (photos / "x").rename(second)
+    os.utime(first, ns=times[0])
+    os.utime(second, ns=times[1])
+    assert [client.get(item["image_url"]).status_code for item in (one, two)] == [409, 409]
+    assert project.scan().renamed == 2
+    assert [client.get(item["image_url"]).content for item in (one, two)] == before
+
+
 def test_text_that_no_json_holds_is_shown_all_the_same(project, client, photos):
     project.change(guidelines="gr\udcfcn")
     (photos / "b\udce9po.png").write_bytes(b"no image")
     project.scan()
     shown = client.get("/api/project")
-    assert (shown.status_code, shown.json()["guidelines"]) == (200, "gr\ufffdn")
+    assert (shown.status_code, shown.json()["guidelines"]) == (200, r"gr\xfcn")
     odd = next(image.id for image in project.store.images() if image.path == "b\udce9po.png")
     reply = client.get(f"/api/images/{odd}")
-    assert (reply.status_code, "b\ufffdpo.png" in reply.json()["detail"]) == (415, True)
+    assert (reply.status_code, r"b\xe9po.png" in reply.json()["detail"]) == (415, True)
 
 
 @pytest.mark.parametrize(

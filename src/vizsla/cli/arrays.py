@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from vizsla.data.names import as_text
 from vizsla.data.remote import downloaded, is_url, upload
 from vizsla.errors import BadArray, BadOption
 
@@ -128,6 +129,7 @@ def save(out: Path | str, file_names: list[str], found: Embeddings) -> None:
     """Feature rows and what they belong to: .npz and .parquet hold all of it, .npy has a .csv beside it.
 
     Columns: file_name, sha256 of the file, and embedding; the .csv counts its rows from 0 in a column of that name.
+    Names that are no text are written as `vizsla.data.names` says; .npz holds them as Python has them.
 
     Args: out: path or URL, ends in .npy, .npz or .parquet. file_names: of each row.
     """
@@ -152,34 +154,56 @@ def save(out: Path | str, file_names: list[str], found: Embeddings) -> None:
         np.lib.format.write_array_header_1_0(file, kind)
         for start in range(0, len(vectors), _AT_ONCE):
             file.write(vectors[start : start + _AT_ONCE].tobytes())
-    rows = zip(itertools.count(), file_names, found.sha256, strict=False)
+    rows = zip(itertools.count(), map(as_text, file_names), found.sha256, strict=False)
     with _draft(out.with_suffix(".csv")) as draft, draft.open("w", newline="", encoding="utf-8") as table:
         csv.writer(table).writerows(itertools.chain([("row", "file_name", "sha256")], rows))
     return None
 
 
-@contextmanager
-def _draft(out: Path) -> Iterator[Path]:
-    """A file to write, which takes the place of `out` once it is whole."""
-    from vizsla.caching import explain_write_errors
+def check_writable(out: Path | str) -> None:
+    """See that `save` will be able to write there, before hours of work are done for it.
 
-    draft = out.with_name(f".{out.name}.part")
+    Raises: BadOption for a folder, or where pyarrow is lacking; NotWritable; DiskFull.
+    """
+    if PurePath(out).suffix == ".parquet":
+        _arrow()
+    if isinstance(out, str) and is_url(out):
+        return
+    out = Path(out)
+    for file in (out, *([out.with_suffix(".csv")] if out.suffix == ".npy" else [])):
+        if file.is_dir():
+            raise BadOption(f"{file} is a folder. Give --out the name of a file.")
+    with _draft(out, keep=False) as draft:
+        draft.write_bytes(b"")
+
+
+@contextmanager
+def _draft(out: Path, *, keep: bool = True) -> Iterator[Path]:
+    """A file to write, which takes the place of `out` once it is whole, unless it was but a trial."""
+    from vizsla.caching import draft_of, explain_write_errors
+
+    draft = draft_of(out)
     with explain_write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield draft
-            draft.replace(out)
+            if keep:
+                draft.replace(out)
         finally:
             draft.unlink(missing_ok=True)
 
 
-def _save_parquet(out: Path, file_names: list[str], found: Embeddings) -> None:
+def _arrow() -> tuple[Any, Any]:
     try:
         import pyarrow as pa
         from pyarrow import parquet
     except ModuleNotFoundError:
         raise BadOption("writing Parquet needs pyarrow. Run: pip install 'vizsla[parquet]'.") from None
+    return pa, parquet
 
+
+def _save_parquet(out: Path, file_names: list[str], found: Embeddings) -> None:
+    pa, parquet = _arrow()
     d = found.vectors.shape[1]
     schema = pa.schema(
         [("file_name", pa.string()), ("sha256", pa.string()), ("embedding", pa.list_(pa.float32(), d))]
@@ -189,7 +213,7 @@ def _save_parquet(out: Path, file_names: list[str], found: Embeddings) -> None:
             part = slice(start, start + _AT_ONCE)
             lists = pa.array(found.vectors[part].astype("float32").ravel())
             columns = [
-                pa.array(file_names[part], pa.string()),
+                pa.array(map(as_text, file_names[part]), pa.string()),
                 pa.array(found.sha256[part], pa.string()),
                 pa.FixedSizeListArray.from_arrays(lists, d),
             ]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import logging
 import os
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from vizsla.caching import write_error
 from vizsla.cli import completing
 from vizsla.cli.help import Sections
 from vizsla.errors import VizslaError
@@ -27,6 +31,10 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line; a mistake of the caller's is one line and exit code 2."""
+    codecs.register_error("vizsla", _as_it_is)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="vizsla")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     # OpenMP's idle threads spin by default and steal the cores from whatever else runs; read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -44,7 +52,20 @@ def main() -> None:
         code = complain(f"{error.format_message()} See {command} --help.", error.exit_code)
     except VizslaError as error:
         code = complain(str(error), error.exit_code)
+    except OSError as error:
+        known = write_error(error, Path(str(error.filename or "the output")))
+        if known is None:
+            raise
+        code = complain(str(known), known.exit_code)
     sys.exit(code)
+
+
+def _as_it_is(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Print odd bytes of file names as the bytes that they are, as `ls` does; escape what the terminal cannot show."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
 
 
 def complain(text: str, code: int) -> int:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vizsla.data.names import printable
+
 if TYPE_CHECKING:
     from vizsla.curves import Comparison
     from vizsla.data.indexed import IndexedDataset
@@ -37,12 +39,12 @@ def plain(value: Any) -> Any:
     """The same in what JSON knows.
 
     >>> plain({"low": float("nan"), "out": Path("a") / "b.csv", "names": ("é", "odd \\udcff")})
-    {'low': None, 'out': 'a/b.csv', 'names': ['é', 'odd \ufffd']}
+    {'low': None, 'out': 'a/b.csv', 'names': ['é', 'odd \\\\xff']}
     """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):  # a file name may hold bytes that are no text
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return printable(value)
     if isinstance(value, Path):
         return plain(value.as_posix())
     if isinstance(value, datetime):

@@ -289,7 +289,7 @@ def embed(
     import time
 
     from vizsla.caching import cache_dir
-    from vizsla.cli.arrays import save
+    from vizsla.cli.arrays import check_writable, save
     from vizsla.data.indexed import IndexedDataset
     from vizsla.models.backbones import load_backbone
     from vizsla.models.embed import embed as embed_all
@@ -313,6 +313,8 @@ def embed(
         return
     if out is not None and PurePath(out).suffix not in TABLES:
         raise BadOption(f"--out {out} must end in .npy, .npz or .parquet, or be a folder, without an ending.")
+    if out is not None:
+        check_writable(out)
     network = load_backbone(backbone, image_size=image_size, precision=precision)
     dataset = IndexedDataset(settled(images), check=False, splits=splits is not False)
     began = time.monotonic()

@@ -19,7 +19,7 @@ from vizsla.cli.projects import project_option, the_project
 from vizsla.errors import BadOption
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from vizsla.cli.places import Place
     from vizsla.interop import Format
@@ -100,7 +100,7 @@ def import_(
     if new and not dry_run:
         for _ in interop.read_rows(format, path, theirs, splits=splits is not False):
             pass  # a file with a mistake leaves no project behind
-    with _opened(project, images, new, dry_run) as opened, steps() as step:
+    with steps() as step, _opened(project, images, new, dry_run, step) as opened:
         report = interop.import_labels(
             opened.store,
             format,
@@ -112,6 +112,8 @@ def import_(
             progress=partial(step, "writing labels"),
             splits=opened.settings.splits if splits is None else splits,
         )
+        if not dry_run:
+            opened.note_contents(progress=partial(step, "reading images"))
     if as_json:
         documents.show(documents.imported(report))
     else:
@@ -128,7 +130,9 @@ def _is_there(project: str | None, images: Place) -> bool:
 
 
 @contextmanager
-def _opened(project: str | None, images: Place | None, new: bool, dry_run: bool) -> Iterator[Project]:
+def _opened(
+    project: str | None, images: Place | None, new: bool, dry_run: bool, step: Callable[..., None]
+) -> Iterator[Project]:
     """The project in line with its images; for a dry run as it is, a new one where it can be thrown away."""
     from vizsla.project import Project
 
@@ -141,7 +145,7 @@ def _opened(project: str | None, images: Place | None, new: bool, dry_run: bool)
             else Project.open(project, images, remember=not dry_run or new)
         )
         if not dry_run:
-            opened.scan()
+            opened.scan(partial(step, "looking at changed images"))
         yield opened
 
 

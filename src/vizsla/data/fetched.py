@@ -81,6 +81,10 @@ class WithFetched(Source):
         source, own = self._of(name)
         return source.read(own)
 
+    def digest(self, name: str) -> str:
+        source, own = self._of(name)
+        return source.digest(own)
+
     def key(self, name: str) -> bytes:
         source, own = self._of(name)
         return source.key(own)

@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 
 from vizsla.data import tables
 from vizsla.data.remote import AT_ONCE, Remote, is_url
-from vizsla.data.sources import Source, Stamp
+from vizsla.data.sources import Source, Stamp, stamp_of
 from vizsla.errors import BadTable, NoImages, NoLabel, Unreachable
 
 log = logging.getLogger("vizsla")
@@ -113,8 +113,7 @@ class Manifest(Source):
         where = self.where(name)
         if is_url(where):
             return _UNKNOWN
-        found = Path(where).stat()
-        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return stamp_of(Path(where).stat())
 
     def read(self, name: str) -> bytes:
         where = self.where(name)
@@ -155,7 +154,7 @@ class Manifest(Source):
         """Read the file, unless it is as it was."""
         with self._lock:
             try:
-                stamp = self.remote.stamp(self.file) if self.path is None else _stamp(self.path)
+                stamp = self.remote.stamp(self.file) if self.path is None else stamp_of(self.path.stat())
                 if self._rows is None or self._rows[0] != stamp:
                     content = (
                         self.remote.read(self.file, stamp) if self.path is None else self.path.read_bytes()
@@ -234,11 +233,6 @@ def _by_stem(folder: Path) -> dict[str, list[str]]:
     except OSError:
         pass
     return found
-
-
-def _stamp(file: Path) -> Stamp:
-    found = file.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _as_ours(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from abc import ABC, abstractmethod
@@ -25,7 +26,18 @@ from vizsla.errors import BadOption, NoImages, UnreadableImage
 Stamp = tuple[int, int, int]
 """Size, and times of the last change of content and of status, ns: a file that keeps all three is the same.
 
-Where there are no times, as in a bucket, the second number is one below 0 that stands for the content."""
+Where there are no times, as in a bucket, the second number is one below 0 that stands for the content, and the
+third is 0."""
+
+
+def stamp_of(found: os.stat_result, system: str = os.name) -> Stamp:
+    """The stamp of a file on this machine.
+
+    Windows has no time of the last change of status. The number of the file, below 0, tells as well that another
+    one was renamed into its place.
+    """
+    status = found.st_ctime_ns if system != "nt" else -(found.st_ino % 2**62)
+    return found.st_size, found.st_mtime_ns, status
 
 
 class Source(ABC):
@@ -90,6 +102,10 @@ class Source(ABC):
 
         Raises: OSError where there is none, or it may not be read; Unreachable where nobody answers.
         """
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of the file's content, in hex. Raises as `read`."""
+        return hashlib.sha256(self.read(name)).hexdigest()
 
     def key(self, name: str) -> bytes:
         """Names the image on this machine, whichever source it is met through."""
@@ -199,11 +215,14 @@ class Folder(Source):
         return str(Path(self.root, name))
 
     def stamp(self, name: str) -> Stamp:
-        found = Path(self.root, name).stat()
-        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return stamp_of(Path(self.root, name).stat())
 
     def read(self, name: str) -> bytes:
         return Path(self.root, name).read_bytes()
+
+    def digest(self, name: str) -> str:
+        with Path(self.root, name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def key(self, name: str) -> bytes:
         return os.fsencode(f"{self._absolute}{name}")  # a Path for each would take longer than all the rest

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vizsla.caching import cache_dir, explain_write_errors
-from vizsla.doctor.finding import Finding, ok, problem, size, warning
+from vizsla.caching import cache_dir, explain_write_errors, in_units
+from vizsla.doctor.finding import Finding, ok, problem, warning
 from vizsla.errors import UserError
 
 _SCARCE, _NONE_LEFT = 1e9, 50e6  # bytes free on the disk
@@ -30,7 +30,7 @@ def folder() -> Iterator[Finding]:
     used, free = _bytes_below(where), shutil.disk_usage(where).free
     facts = {"folder": where, "writable": True, "bytes": used}
     yield space(
-        "cache", f"{where}: {size(used)}", free, "Delete the folder: all in it is made again", **facts
+        "cache", f"{where}: {in_units(used)}", free, "Delete the folder: all in it is made again", **facts
     )
     if abs(skew) > _SKEW:
         text = f"the clock of the disk of {where} is {skew:+.0f} s from this machine's"
@@ -53,7 +53,7 @@ def write_and_remove(where: Path) -> float:
 
 def space(topic: str, text: str, free: int, mend: str, **facts: Any) -> Finding:
     """A finding on a disk's free space."""
-    text += f", {size(free)} free on its disk"
+    text += f", {in_units(free)} free on its disk"
     facts["free"] = free
     if free < _NONE_LEFT:
         return problem(topic, text, mend + ", or move it to another disk.", **facts)

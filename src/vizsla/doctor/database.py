@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, func, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from vizsla.caching import in_units
 from vizsla.doctor.cache import space, write_and_remove
-from vizsla.doctor.finding import Finding, ok, problem, size, warning, worst
+from vizsla.doctor.finding import Finding, ok, problem, warning, worst
 from vizsla.errors import UserError
 from vizsla.store import migrations
 from vizsla.store.schema import images, labels
@@ -96,7 +97,7 @@ def _known(conn: Connection, name: str, facts: dict[str, Any]) -> Iterator[Findi
             for one in (images, labels)
         }
         held = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-        kind = f"{facts['kind']}, {size(facts['bytes'])}, revision {revision}"
+        kind = f"{facts['kind']}, {in_units(facts['bytes'])}, revision {revision}"
         yield ok("database", f"{name}: {held} ({kind}), sound", **facts, **counts)
 
 
@@ -111,9 +112,9 @@ def _room(home: Path, file: Path) -> Iterator[Finding]:
     length = log.stat().st_size if log.exists() else 0
     if length > _LARGE_LOG:
         mend = "Stop every vizsla process on this project, then run: vizsla status"
-        yield warning("database", f"its log has grown to {size(length)}", mend, log=length)
+        yield warning("database", f"its log has grown to {in_units(length)}", mend, log=length)
     free = shutil.disk_usage(home).free
-    room = space("database", f"log of {size(length)}", free, "Make room", log=length)
+    room = space("database", f"log of {in_units(length)}", free, "Make room", log=length)
     if room.state != "ok":
         yield room
 

@@ -43,16 +43,3 @@ def worst(findings: Iterable[Finding]) -> State:
     'warning'
     """
     return _ORDER[max((_ORDER.index(one.state) for one in findings), default=0)]
-
-
-def size(count: float) -> str:
-    """Bytes for people.
-
-    >>> size(0), size(999), size(1_234_567), size(78_900_000_000)
-    ('0 bytes', '999 bytes', '1.2 MB', '79 GB')
-    """
-    units = ["bytes", "kB", "MB", "GB", "TB"]
-    while count >= 999.5 and len(units) > 1:
-        count, units = count / 1000, units[1:]
-    digits = 1 if count < 9.95 and units[0] != "bytes" else 0
-    return f"{count:.{digits}f} {units[0]}"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from vizsla.doctor.finding import Finding, ok, problem, size, warning
+from vizsla.caching import in_units
+from vizsla.doctor.finding import Finding, ok, problem, warning
 
 SHOWN = ("torch", "torchvision", "timm", "onnxruntime", "numpy", "scikit-learn", "pillow", "sqlalchemy")
 _LITTLE = 2e9
@@ -117,8 +118,8 @@ def memory() -> Iterator[Finding]:
         yield ok("memory", "not known on this system", total=None, available=None)
         return
     free = None if free is None else min(free, usable)
-    text = size(usable) + (" (limit of the container)" if limits else "")
-    text += "" if free is None else f", {size(free)} free"
+    text = in_units(usable) + (" (limit of the container)" if limits else "")
+    text += "" if free is None else f", {in_units(free)} free"
     facts = {"total": usable, "available": free}
     if (usable if free is None else free) < _LITTLE:
         yield warning(
@@ -172,7 +173,7 @@ def device() -> Iterator[Finding]:
     best = best_device()
     if best == "cuda":
         about = torch.cuda.get_device_properties(0)
-        text = f"CUDA: {about.name}, {size(about.total_memory)}"
+        text = f"CUDA: {about.name}, {in_units(about.total_memory)}"
         count = torch.cuda.device_count()
         yield ok(
             "device", text + (f", the first of {count}" if count > 1 else ""), device=best, name=about.name

@@ -88,7 +88,7 @@ def read(path: Path) -> Iterator[Row | Unreadable]:
         if synsets is None:
             images = folders.unwrapped([file for file in files if file.is_image])
             found = folders.rows(images, path, folders.deeper(images), numbered=False, folder="/".join)
-            yield from map(_without_class, found)
+            yield from folders.named_in_full(map(_without_class, found), files)
             return
         beside = synsets.parts[:-1]
         lists = [

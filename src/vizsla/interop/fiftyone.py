@@ -24,7 +24,7 @@ from vizsla.errors import BadOption
 from vizsla.interop import fields, folders
 from vizsla.interop.base import Row, Unreadable, files_in_folders, formats, importers
 from vizsla.interop.files import File, opened
-from vizsla.interop.foldernames import UNLABELLED, escape
+from vizsla.interop.foldernames import UNLABELLED, fitted, fitted_file
 from vizsla.interop.jsonl import dump
 from vizsla.interop.jsonstream import Stream
 from vizsla.interop.outgoing import Outgoing, Picture, pages
@@ -64,10 +64,13 @@ def dataset(outgoing: Outgoing) -> Iterator[Member]:
 
 def _name(path: str, shared: Shared) -> str:
     """Where the image lies in `data/`: an image is known by its name without suffix, so that has to differ."""
-    safe = "/".join(escape(part) for part in path.split("/"))
+    safe = "/".join(fitted_file(part) for part in path.split("/"))
     bare = stem(safe)
     suffix = safe[len(bare) :]
-    return f"{bare}%2E{suffix[1:]}{suffix}" if stem(path) in shared else safe
+    if stem(path) not in shared:
+        return safe
+    above, slash, base = f"{bare}%2E{suffix[1:]}{suffix}".rpartition("/")
+    return f"{above}{slash}{fitted(base, path, suffix)}"
 
 
 def _key(picture: Picture, name: str, shared: Shared, outgoing: Outgoing) -> str:
@@ -132,7 +135,8 @@ def read(path: Path) -> Iterator[Row | Unreadable]:
         )
         if labels is None:
             images = folders.unwrapped(images)
-            yield from folders.rows(images, path, folders.deeper(images), numbered=False)
+            found = folders.rows(images, path, folders.deeper(images), numbered=False)
+            yield from folders.named_in_full(found, files)
             return
         data = (*labels.parts[:-1], _DATA)
         held = {

@@ -5,12 +5,18 @@ What cannot stand in a file name is written as its bytes, `%` and two hex digits
 for itself (`con`, `nul`, …), odd bytes, and a `%` before two hex digits. Of class folders also the first letter
 of those that would mean something else: `_unlabeled`, `train` and `test`, or `0_collie` and `1_chow`, where these
 are all. Other names stay as they are.
+
+What is longer than 255 bytes, which is all that file systems take, is cut, and ends in `~` and the first 16 hex digits
+of the SHA-256 of the whole name. Then `CLASSES.txt` beside the class folders says what they are called in full.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote_to_bytes
 
 from vizsla.data.folders import classes_in
@@ -21,6 +27,13 @@ UNLABELLED = "_unlabeled"
 
 NO_CLASS = frozenset({UNLABELLED, "_unlabelled", "no_label"})
 """Folders that are no classes; `no_label` is CVAT's."""
+
+CLASSES = "CLASSES.txt"
+"""A line for each class folder whose name was cut: the folder, a tab, and the class as a JSON string."""
+
+LONGEST = 255
+"""Bytes in the name of a folder or file."""
+_SUFFIX = 16  # bytes of a file's suffix that is kept
 
 _NEVER = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\ud800-\udfff]|%(?=[0-9A-Fa-f]{2})|^\.|[. ]\Z')
 _KEPT = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|\Z)", re.IGNORECASE)
@@ -34,6 +47,28 @@ def escape(name: str) -> str:
     """
     safe = _NEVER.sub(lambda found: _percent(found[0]), name)
     return _percent(safe[0]) + safe[1:] if _KEPT.match(safe) else safe
+
+
+def fitted(safe: str, name: str, suffix: str = "") -> str:
+    """An escaped name no longer than file systems take.
+
+    Args: name: the whole name, which the end of a cut one is made of. suffix: what it must still end in.
+
+    >>> fitted("cat", "cat"), fitted("x" * 300 + ".jpg", "x", ".jpg")[-24:]
+    ('cat', 'xxx~2d711642b726b044.jpg')
+    """
+    if len(os.fsencode(safe)) <= LONGEST:
+        return safe
+    mark = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
+    end = f"~{mark}{suffix if len(os.fsencode(suffix)) <= _SUFFIX else ''}"
+    head = os.fsencode(safe)[: LONGEST - len(end.encode())].decode(errors="ignore")
+    return re.sub(r"%[0-9A-F]?\Z", "", head) + end
+
+
+def fitted_file(name: str) -> str:
+    """The name of a file, escaped and no longer than file systems take."""
+    stem, _, suffix = name.rpartition(".")
+    return fitted(escape(name), name, f".{escape(suffix)}" if stem else "")
 
 
 def unescape(name: str) -> str:
@@ -55,15 +90,38 @@ def folders(classes: Iterable[str], *, numbered: bool = True) -> dict[str, str]:
     found: dict[str, str] = {}
     taken = set(NO_CLASS)
     for name in classes:
-        folder = escape(name)
-        found[name] = _shielded(name) if folder.casefold() in taken else folder
+        folder = fitted(escape(name), name)
+        found[name] = fitted(_shielded(name), name) if folder.casefold() in taken else folder
         taken.add(folder.casefold())
-    mistaken = classes_of(found.values(), numbered=numbered) != {
-        folder: name for name, folder in found.items()
-    }
+    said = classes_of(found.values(), numbered=numbered)
+    mistaken = any(said[folder] != name for name, folder in found.items() if not _is_cut(folder, name))
     if mistaken or (numbered and layout_of(found.values()).splits):
-        return {name: _shielded(name) for name in found}
+        return {name: fitted(_shielded(name), name) for name in found}
     return found
+
+
+def cut(folder_of: Mapping[str, str]) -> bytes:
+    """What `CLASSES.txt` says: the classes whose folders were cut."""
+    lines = (f"{folder}\t{json.dumps(name)}\n" for name, folder in folder_of.items() if _is_cut(folder, name))
+    return "".join(lines).encode()
+
+
+def in_full(lines: Iterable[str]) -> dict[str, str]:
+    """What a cut folder is read as → the class, from the lines of `CLASSES.txt`; other lines are passed over."""
+    found: dict[str, str] = {}
+    for line in lines:
+        folder, _, name = line.rstrip("\r\n").partition("\t")
+        try:
+            known = json.loads(name)
+        except ValueError:
+            continue
+        if isinstance(known, str) and _is_cut(folder, known):
+            found |= {folder: known, unescape(folder): known}
+    return found
+
+
+def _is_cut(folder: str, name: str) -> bool:
+    return folder not in (escape(name), _shielded(name))
 
 
 def classes_of(folders: Iterable[str], *, numbered: bool = True, known: Iterable[str] = ()) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 Out it is a folder or a zip. An image keeps its bare file name where no other image of the project has the same,
 else its whole path makes the name, `holiday%2F1.jpg` (`%2F1.jpg` where it lies in no folder). Names that file
-systems do not take are escaped (`foldernames`). `MISSING.txt` names the images that are no longer on disk, or
-replaced by others. Skipped and flagged images count as unlabelled here, and who answered when is not told.
+systems do not take are escaped, and cut where they are too long (`foldernames`). `MISSING.txt` names the images that
+are no longer on disk, or replaced by others. Skipped and flagged images count as unlabelled here, and who answered
+when is not told.
 
 In it is such a folder or zip, also with folders for splits above the classes (`vizsla.data.splits`), and with numbers
 before their names, as in `0_collie`, `1_great_dane` (`vizsla.data.folders`).
@@ -13,13 +14,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from vizsla.data.splits import Layout, layout_of
 from vizsla.errors import BadOption
 from vizsla.interop.base import Row, Unreadable, files_in_folders, formats, importers
 from vizsla.interop.files import File, opened
-from vizsla.interop.foldernames import NO_CLASS, UNLABELLED, classes_of, escape, folders, unescape
+from vizsla.interop.foldernames import (
+    CLASSES,
+    NO_CLASS,
+    UNLABELLED,
+    classes_of,
+    cut,
+    escape,
+    fitted,
+    folders,
+    in_full,
+    unescape,
+)
 from vizsla.interop.outgoing import Outgoing, pages
 from vizsla.interop.trees import Shared, bare_name, flat_name, kept, missing_list
 from vizsla.interop.zips import Member
@@ -56,10 +69,12 @@ def by_class(
     shared = Shared(differs(image.path) for image in pages(outgoing.store) if image.path)
     for picture in outgoing.pictures():
         label = picture.row.label if picture.row.status == "labelled" else None
-        folder = unlabelled if label is None else folder_of.get(label, escape(label))
+        folder = unlabelled if label is None else folder_of.get(label, fitted(escape(label), label))
         if folder is not None and (held := kept(outgoing, picture.image, picture.path)) is not None:
             name = f"{above(picture.row)}{folder}/{flat_name(picture.path, shared, differs)}"
             yield name, picture.image.mtime_ns / 1e9, held
+    if names := cut(folder_of):
+        yield CLASSES, 0, names
 
 
 formats.register("folders")(files_in_folders("folders", "the images in a folder per class", folders=members))
@@ -80,11 +95,21 @@ def read(path: Path, *, splits: bool = True, known: Iterable[str] = ()) -> Itera
         found = list(rows(images, path, layout, known=known))
         if layout.splits:
             log.warning("%s", layout.sentence(sorted({row.label for row in found if row.label})))
-        yield from found
+        yield from named_in_full(found, files)
 
 
 def _layout(files: list[File]) -> Layout:
     return layout_of({file.parts[0] for file in files if len(file.parts) > 1} - NO_CLASS)
+
+
+def named_in_full(found: Iterable[Row], files: list[File]) -> Iterator[Row]:
+    """The rows, with the whole names of classes whose folders were cut."""
+    names: dict[str, str] = {}
+    for file in files:
+        if file.parts[-1] == CLASSES:
+            with file.reading() as lines:
+                names |= in_full(line.decode(errors="surrogateescape") for line in lines)
+    yield from (replace(row, label=names.get(row.label or "", row.label)) for row in found)
 
 
 def unwrapped(files: list[File]) -> list[File]:

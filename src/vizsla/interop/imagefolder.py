@@ -29,7 +29,7 @@ from vizsla.errors import BadOption
 from vizsla.interop import csv, folders, jsonl, parquet
 from vizsla.interop.base import Row, Unreadable, files_in_folders, formats, importers
 from vizsla.interop.files import OUTSIDE, File, opened
-from vizsla.interop.foldernames import escape, unescape
+from vizsla.interop.foldernames import escape, fitted, fitted_file, unescape
 from vizsla.interop.outgoing import Outgoing, Picture, pages, split_of
 from vizsla.interop.tables import Columns, Found, rows
 from vizsla.interop.trees import kept, missing_list, pieces
@@ -106,8 +106,8 @@ def _named(path: str, outgoing: Outgoing) -> str:
     """The path as Hugging Face can read it: no signs that file systems refuse, no folder that looks like a split."""
     if outgoing.labels_only:
         return path
-    *inner, base = (escape(part) for part in path.split("/"))
-    return "/".join([*map(_no_split, inner), base])
+    *inner, base = path.split("/")
+    return "/".join([*(fitted(_no_split(escape(part)), part) for part in inner), fitted_file(base)])
 
 
 def _no_split(folder: str) -> str:
@@ -195,7 +195,7 @@ def read(path: Path, columns: Columns | None = None) -> Iterator[Found]:
         tables = [file for file in files if file.parts[-1] in METADATA]
         images = [file for file in files if file.is_image]
         if not tables:
-            yield from _by_folders(folders.unwrapped(images), path)
+            yield from folders.named_in_full(_by_folders(folders.unwrapped(images), path), files)
             return
         by_name = {file.name: file for file in images}
         for table in tables:

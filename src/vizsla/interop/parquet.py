@@ -1,16 +1,16 @@
 """Parquet: a row per answer, with the columns of the CSV, typed. Needs pyarrow, the extra `parquet`.
 
-Text in Parquet is UTF-8: odd bytes of a file name are written `%FF`, and found again by that. In are also tables of
+Text in Parquet is UTF-8: odd bytes of a file name are written `\\xff`, and found again by that. In are also tables of
 Hugging Face data sets: classes as numbers with their names in the schema, and images inside the table.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from vizsla.data.names import as_text
 from vizsla.data.tables.parquet import pyarrow
 from vizsla.errors import BadOption
 from vizsla.interop import fields, tables
@@ -20,7 +20,6 @@ from vizsla.interop.tables import Columns, Found
 from vizsla.store.database import batched
 
 _ROWS = 5000  # per row group
-_ODD = re.compile("[\ud800-\udfff]")
 _TYPES = {
     "labelled_at": "timestamp",
     "lead_ms": "int64",
@@ -64,17 +63,12 @@ def table_writer(file: Any, columns: Sequence[str]) -> Any:
 def write_rows(writer: Any, rows: Iterable[Iterable[Any]]) -> None:
     """Add rows of cells, in the order of the writer's columns."""
     pa = pyarrow("writing")
-    columns = [[_legible(cell) for cell in column] for column in zip(*rows, strict=True)]
+    columns = [
+        [as_text(cell) if isinstance(cell, str) else cell for cell in column]
+        for column in zip(*rows, strict=True)
+    ]
     arrays = [pa.array(cells, field.type) for cells, field in zip(columns, writer.schema, strict=True)]
     writer.write_batch(pa.record_batch(arrays, schema=writer.schema))
-
-
-def _legible(cell: Any) -> Any:
-    if not isinstance(cell, str) or cell.isascii():
-        return cell
-    return _ODD.sub(
-        lambda odd: "".join(f"%{byte:02X}" for byte in odd[0].encode(errors="surrogateescape")), cell
-    )
 
 
 class _Sink:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -12,10 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from vizsla.caching import explain_write_errors
+from vizsla.caching import draft_of, explain_write_errors
 from vizsla.data.sources import Source
 from vizsla.errors import BadOption
-from vizsla.interop.foldernames import escape
+from vizsla.interop.foldernames import LONGEST, escape, fitted_file
 from vizsla.interop.zips import Member
 from vizsla.store import Image
 
@@ -25,24 +24,20 @@ if TYPE_CHECKING:
 MISSING = "MISSING.txt"
 GONE, REPLACED = "", "another image has taken its place since; rescan the folder"
 _PIECE = 1 << 20
-_LONGEST = 240  # bytes that file systems take for a name, with room for what others add
 
 
 def content(images: Source, name: str, image: Image) -> bytes | str:
     """What the file holds, or why it is not the image's: `GONE` or `REPLACED`."""
     try:
-        size, changed, _ = images.stamp(name)
         held = images.read(name)
     except OSError:
         return GONE
-    if (size, changed) == (image.size, image.mtime_ns):
-        return held
     return held if _is_still(image, held) else REPLACED
 
 
 def _is_still(image: Image, held: bytes) -> bool:
-    if image.sha256 is None:  # never decoded: as a rescan sees it, another time alone is no other image
-        return len(held) == image.size
+    if image.sha256 is None:  # never read, and of a size that nobody knows where a server does not tell it
+        return image.size in (-1, len(held))
     return hashlib.sha256(held).hexdigest() == image.sha256
 
 
@@ -81,12 +76,12 @@ def flat_name(path: str, shared: Shared, of: Callable[[str], str] = bare_name) -
     Args:    of: what must not be shared, of a path.
     """
     if of(path) not in shared:
-        return escape(bare_name(path))
+        return fitted_file(bare_name(path))
     whole = escape(path if "/" in path else f"/{path}")
-    if len(whole.encode(errors="surrogateescape")) <= _LONGEST:
+    if len(os.fsencode(whole)) <= LONGEST:
         return whole
     mark = hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()[:16]
-    return f"{mark}-{escape(bare_name(path))[-_LONGEST // 5 :]}"  # such an image is known by its content
+    return f"{mark}-{escape(bare_name(path))[-LONGEST // 5 :]}"  # such an image is known by its content
 
 
 def pieces(file: IO[bytes]) -> Iterator[bytes]:
@@ -118,7 +113,7 @@ def write_folder_atomically(path: Path, members: Iterable[Member]) -> None:
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise BadOption(f"{path} is there already. Move it away, or give another --out.")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = draft_of(path)
     with explain_write_errors(path):
         try:
             temporary.mkdir(parents=True)

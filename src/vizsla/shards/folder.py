@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import Float16
 
+from vizsla.data.names import as_text, from_text
 from vizsla.errors import BadArray, BadOption, UserError
 from vizsla.shards.places import content_at, place_of
 from vizsla.shards.pool import Shards, numbered
@@ -97,7 +98,7 @@ class ShardFolder:
 
     def _write_names(self, plan: Plan, names: Sequence[str]) -> None:
         pa, parquet = _arrow()
-        table, file = pa.table({"file_name": pa.array(names, pa.string())}), io.BytesIO()
+        table, file = pa.table({"file_name": _texts(pa, names)}), io.BytesIO()
         parquet.write_table(table, file, row_group_size=plan.shard)
         self.place.write("names.parquet", file.getvalue())
 
@@ -106,8 +107,8 @@ class ShardFolder:
         _, parquet = _arrow()
 
         def see(file: BinaryIO) -> list[str]:
-            found: list[str] = parquet.ParquetFile(file).read_row_group(shard).column("file_name").to_pylist()
-            return found
+            column = parquet.ParquetFile(file).read_row_group(shard).column("file_name")
+            return [from_text(name) for name in column.to_pylist()]
 
         return self.place.look("names.parquet", see)
 
@@ -125,7 +126,7 @@ class ShardFolder:
         pa, parquet = _arrow()
         rows, table = io.BytesIO(), io.BytesIO()
         np.save(rows, vectors, allow_pickle=False)
-        columns = {"file_name": pa.array(names, pa.string()), "sha256": pa.array(sha256, pa.string())}
+        columns = {"file_name": _texts(pa, names), "sha256": pa.array(sha256, pa.string())}
         parquet.write_table(pa.table(columns), table)
         sums = []
         for suffix, content in ((".npy", rows.getvalue()), (".parquet", table.getvalue())):
@@ -199,8 +200,11 @@ def names_of(file: str) -> list[str]:
     _, parquet = _arrow()
     beside = content_at(file.removesuffix(".npy") + ".parquet")
     table = parquet.read_table(io.BytesIO(beside), columns=["file_name"])
-    found: list[str] = table.column("file_name").to_pylist()
-    return found
+    return [from_text(name) for name in table.column("file_name").to_pylist()]
+
+
+def _texts(pa: Any, names: Sequence[str]) -> Any:
+    return pa.array([as_text(name) for name in names], pa.string())
 
 
 def _arrow() -> tuple[Any, Any]:

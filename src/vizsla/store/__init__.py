@@ -3,6 +3,7 @@
 store.py      `Store`, the only way in: one call, one transaction
 records.py    what goes in and comes out
 database.py   one way to read and one to write, with group commit; migrations run once
+sqlite.py     what SQLite needs: engines, projects that can only be read, what errors mean
 postgres.py   connections that are alive, what errors mean, roles held by a session
 lead.py       being the only one in a role
 catalogue.py  images by content; rescans

@@ -3,6 +3,9 @@
 SQLite lets one writer in at a time, and each commit waits for the disk. One thread therefore does all the
 writing, and what queued up while the disk was busy shares the next commit (group commit). A write returns
 once its commit has, so what is acknowledged is on disk. PostgreSQL does the same by itself.
+
+A SQLite database on a full disk, or that may not be written, is opened all the same: it can be read, and each write
+looks whether it can be written by now.
 """
 
 from __future__ import annotations
@@ -12,20 +15,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, Table, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_into_sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from vizsla.caching import explain_write_errors
-from vizsla.errors import BadOption, DatabaseAway, DiskFull, VizslaError
-from vizsla.store import migrations, postgres
+from vizsla.errors import BadOption, DiskFull, NotWritable, VizslaError
+from vizsla.store import migrations, postgres, sqlite
 from vizsla.store.lead import Lead
 
 T = TypeVar("T")
@@ -33,7 +37,7 @@ T = TypeVar("T")
 FILE = "project.db"
 _GROUP = 256  # writes that share a commit, at most
 _TRIES = 20  # of a PostgreSQL transaction that lost a race
-_BUSY_SECONDS = 30
+_LOOK_SECONDS = 2.0  # between two looks whether a database can be written by now
 
 
 def batched(rows: Iterable[T], n: int) -> Iterator[list[T]]:
@@ -45,7 +49,7 @@ def batched(rows: Iterable[T], n: int) -> Iterator[list[T]]:
 
 def insert(conn: Connection, table: Table) -> Any:
     """An INSERT of the connection's dialect, which knows ON CONFLICT."""
-    return sqlite.insert(table) if conn.dialect.name == "sqlite" else postgresql.insert(table)
+    return insert_into_sqlite(table) if conn.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 class Database:
@@ -59,6 +63,10 @@ class Database:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._closed = False
+        self._barred: VizslaError | None = None
+        """Why it can only be read for now."""
+        self._look_again = 0.0
+        self._held = ExitStack()
 
     @classmethod
     def open(cls, where: str | Path) -> Self:
@@ -74,13 +82,68 @@ class Database:
     @classmethod
     def _open_folder(cls, folder: Path) -> Self:
         path = folder / FILE
+        try:
+            return cls._to_write(folder, path)
+        except (DiskFull, NotWritable) as error:
+            if path.is_file() and (opened := cls._to_read(path, error)) is not None:
+                return opened
+            raise
+
+    @classmethod
+    def _to_write(cls, folder: Path, path: Path) -> Self:
+        """The database, made where there is none. One that is up to date is opened without a write or a lock."""
+        with explain_write_errors(folder):
+            there = path.is_file() and path.stat().st_size > 0
+        if there:
+            database = cls(str(path), *sqlite.engines(path))
+            if database._is_current():
+                return database
+            database.close()
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            path.open("ab").close()
-        url = URL.create("sqlite", database=str(path))
-        database = cls(str(path), _sqlite(url, "BEGIN"), _sqlite(url, "BEGIN IMMEDIATE"))
-        with FileLock(folder / f".{FILE}.lock"):
-            return database._prepared()
+            lock = FileLock(folder / f".{FILE}.lock").acquire()
+        with lock:
+            sqlite.check_not_empty(path)
+            return cls(str(path), *sqlite.engines(path))._prepared()
+
+    @classmethod
+    def _to_read(cls, path: Path, why: VizslaError) -> Self | None:
+        """The database, to be read only; None where that cannot be, or its tables are of another version."""
+        with ExitStack() as held:
+            for connect in sqlite.reading(path, held):
+                engine = sqlite.reader(connect)
+                database = cls(str(path), engine, engine)
+                with suppress(VizslaError, OSError):
+                    if database._is_current(journal=None):
+                        database._barred, database._held = why, held.pop_all()
+                        database._look_again = time.monotonic() + _LOOK_SECONDS
+                        return database
+                database.close()
+        return None
+
+    def _is_current(self, journal: str | None = "wal") -> bool:
+        """Whether its tables are up to date, and the journal is of that kind; closed where that cannot be told."""
+        try:
+            with self.read() as conn:
+                found = conn.exec_driver_sql("PRAGMA journal_mode").scalar()
+                revision, known = migrations.revisions(conn)
+        except BaseException:
+            self.close()
+            raise
+        return revision == known[-1] and journal in (None, found)
+
+    def _unbar(self) -> None:
+        """Write from now on, if that can be. Raises what is in the way."""
+        with self._starting:
+            if self._barred is None:
+                return
+            self._look_again = time.monotonic() + _LOOK_SECONDS
+            path = Path(self.name)
+            fresh = type(self)._to_write(path.parent, path)
+            old, self._readers, self._writers = self._readers, fresh._readers, fresh._writers
+            self._barred = None
+            old.dispose()
+            self._held.close()
 
     @classmethod
     def _open_server(cls, address: str) -> Self:
@@ -115,8 +178,15 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one moment of the database on SQLite, and only reads."""
+        if self._barred is not None and time.monotonic() > self._look_again:
+            with suppress(VizslaError):
+                self._unbar()
         with self._explain(), self._connect(self._readers) as conn:
-            yield conn
+            try:
+                yield conn
+            except DBAPIError as error:
+                _drop_if_lasting(conn, error)
+                raise
 
     @contextmanager
     def moment(self) -> Iterator[Connection]:
@@ -143,8 +213,15 @@ class Database:
         """
         if self._closed:
             raise VizslaError(f"{self.name} is closed.")
-        with self._explain():
-            return self._queued(job) if self._is_sqlite else self._at_once(job, repeatable)
+        if self._barred is not None:
+            self._unbar()
+        try:
+            with self._explain():
+                return self._queued(job) if self._is_sqlite else self._at_once(job, repeatable)
+        except NotWritable:  # connections of one process share what they know of a file
+            self._readers.dispose()
+            self._writers.dispose()
+            raise
 
     def _at_once(self, job: Callable[[Connection], T], repeatable: bool) -> T:
         races, end = 0, time.monotonic() + postgres.PATIENCE
@@ -171,17 +248,25 @@ class Database:
         return entry.done.result()
 
     def _write_forever(self) -> None:
-        with self._writers.connect() as conn:
-            while (job := self._queue.get()) is not None:
-                jobs: list[_Job | None] = [job]
-                while jobs[-1] is not None and len(jobs) < _GROUP:
-                    try:
-                        jobs.append(self._queue.get_nowait())
-                    except Empty:
-                        break
-                _commit_together(conn, [job for job in jobs if job is not None])
-                if jobs[-1] is None:
-                    return
+        while (job := self._queue.get()) is not None:
+            jobs: list[_Job | None] = [job]
+            while jobs[-1] is not None and len(jobs) < _GROUP:
+                try:
+                    jobs.append(self._queue.get_nowait())
+                except Empty:
+                    break
+            self._commit([job for job in jobs if job is not None])
+            if jobs[-1] is None:
+                return
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        try:
+            with self._writers.connect() as conn:
+                _commit_together(conn, jobs)
+        except Exception as error:  # there is no connection
+            for job in jobs:
+                if not job.done.done():
+                    job.done.set_exception(error)
 
     def analyze(self, table: Table) -> None:
         """Count a table that has grown at once, for PostgreSQL plans badly until it knows."""
@@ -194,9 +279,11 @@ class Database:
 
     @contextmanager
     def _lead_by_file(self, role: str) -> Iterator[Lead]:
-        lock = FileLock(Path(self.name).with_name(f".{role}.lock"))
+        file = Path(self.name).with_name(f".{role}.lock")
+        lock = FileLock(file)
         try:
-            lock.acquire(blocking=False)
+            with explain_write_errors(file):
+                lock.acquire(blocking=False)
         except Timeout:
             yield Lead(False)
             return
@@ -220,33 +307,16 @@ class Database:
             self._thread.join()
         self._readers.dispose()
         self._writers.dispose()
+        self._held.close()
 
     @contextmanager
     def _explain(self) -> Iterator[None]:
         try:
             yield
         except (DBAPIError, sqlite3.DatabaseError) as error:
-            said = str(getattr(error, "orig", error))
-            if not self._is_sqlite and isinstance(error, DBAPIError) and postgres.is_lost(error):
-                raise DatabaseAway(
-                    f"lost the connection to {self.name}; try again. It said: {said}"
-                ) from None
-            if "disk is full" in said or "No space left" in said:
-                raise DiskFull(f"no space left for {self.name}. Free some space and try again.") from None
-            if "readonly" in said or "unable to open" in said:
-                raise BadOption(
-                    f"cannot write {self.name}: {said}. Choose a folder you may write to (--project)."
-                ) from None
-            if "is locked" in said:
-                raise VizslaError(
-                    f"{self.name} was held by another process for {_BUSY_SECONDS} s. Try again."
-                ) from None
-            if "not a database" in said:
-                raise BadOption(f"{self.name} is no Vizsla project. Choose another folder.") from None
-            if "malformed" in said:
-                raise VizslaError(
-                    f"{self.name} is damaged ({said}). To see what can be done: vizsla doctor --project P."
-                ) from None
+            known = (sqlite if self._is_sqlite else postgres).explained(error, self.name)
+            if known is not None:
+                raise known from None
             raise
 
 
@@ -275,6 +345,7 @@ def _commit_together(conn: Connection, jobs: list[_Job]) -> None:
                     outcomes.append((None, error))
     except Exception as error:
         conn.rollback()
+        _drop_if_lasting(conn, error)
         outcomes = [(None, error)] * len(jobs)
     for job, (result, failure) in zip(jobs, outcomes, strict=True):
         if failure is None:
@@ -283,18 +354,7 @@ def _commit_together(conn: Connection, jobs: list[_Job]) -> None:
             job.done.set_exception(failure)
 
 
-def _sqlite(url: URL, begin: str) -> Engine:
-    engine = create_engine(url, pool_size=16, max_overflow=32)
-
-    @event.listens_for(engine, "connect")
-    def settle(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # else the driver begins transactions when it sees fit
-        connection.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    @event.listens_for(engine, "begin")
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
+def _drop_if_lasting(conn: Connection, error: Exception) -> None:
+    """Have the next connection open the file anew, where this one's is gone or overwritten."""
+    if sqlite.is_lasting(getattr(error, "orig", None) or error):
+        conn.invalidate()

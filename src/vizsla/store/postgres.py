@@ -23,7 +23,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from vizsla.errors import BadOption
+from vizsla.errors import BadOption, DatabaseAway, DiskFull, NotWritable, VizslaError
 from vizsla.store.lead import Lead
 
 PATIENCE = 5.0  # seconds that a call waits for a database that is away
@@ -32,6 +32,8 @@ _CONNECTIONS = 16  # all kept, for a new one is dear: PostgreSQL takes 100 of al
 _QUIET = 1.0  # seconds after which a connection is asked whether it lives before it is used
 _MIGRATING = 0x76697A736C61  # "vizsla": the lock that whoever migrates holds
 _LOST_RACE = ("40001", "40P01", "23505")  # serialization failure, deadlock, unique violation
+_FULL = "53100"
+_READ_ONLY = "25006"
 _AWAY = ("08", "57P", "53300")  # connection errors, restarts, too many connections
 
 # A machine that dies says no goodbye. Both ends find out within 12 seconds, and what it held is free again.
@@ -122,6 +124,22 @@ def is_lost(error: Exception) -> bool:
         return False
     state = getattr(error.orig, "sqlstate", None)  # none where no server answered
     return error.connection_invalidated or state is None or state.startswith(_AWAY)
+
+
+def explained(error: BaseException, name: str) -> VizslaError | None:
+    """What an error means for the caller; None for one that tells of a fault of ours."""
+    if not isinstance(error, DBAPIError):
+        return None
+    said, state = str(error.orig), getattr(error.orig, "sqlstate", None)
+    if is_lost(error):
+        return DatabaseAway(f"lost the connection to {name}; try again. It said: {said}")
+    if state == _FULL:
+        return DiskFull(f"no space left for {name}: {said.splitlines()[0]}. Free some space on its server.")
+    if state == _READ_ONLY:
+        return NotWritable(
+            f"{name} takes no writes: {said.splitlines()[0]}. Give the address of the primary."
+        )
+    return None
 
 
 def lost_race(error: DBAPIError) -> bool:

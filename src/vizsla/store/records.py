@@ -23,6 +23,8 @@ class ImageFile:
     size: int
     """Bytes."""
     mtime_ns: int
+    ctime_ns: int | None = None
+    """Last change of name, content or rights; 0 where the source has no such time, None where nobody looked."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Image:
     """Class name as it is now, after renames and merges."""
     shuffle: int
     """Its place in a random order that is fixed once and for all."""
+    ctime_ns: int | None = None
+    """As `ImageFile.ctime_ns`; None until the first scan that looks at it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,23 @@ class Rescanned:
     """Paths whose content is another one now: each is a new image."""
     missing: int
     returned: int
+    dropped: int = 0
+    """Answers that count no more: their file holds another content now, or may, for it was never read."""
+
+    @property
+    def warning(self) -> str:
+        """What people should know; empty where no answer was lost."""
+        if not self.dropped:
+            return ""
+        answers, files = (
+            ("answer counts", "its file holds")
+            if self.dropped == 1
+            else ("answers count", "their files hold")
+        )
+        return (
+            f"{self.dropped:,} {answers} no more, for {files} another picture now, or was touched before anyone read "
+            "it. If the picture turns up again, so does its answer."
+        )
 
 
 @dataclass(frozen=True)

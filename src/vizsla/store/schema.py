@@ -100,6 +100,7 @@ images = Table(
     Column("status", String(16), nullable=False, server_default="unlabelled"),
     Column("class_id", ForeignKey("classes.id")),
     Column("label_id", BigInteger),
+    Column("ctime_ns", BigInteger),  # null until a scan of a version that looks at it
     _one_of("images_state", "state", "present", "missing", "unreadable"),
     _one_of("images_status", "status", "unlabelled", "labelled", "skipped", "flagged"),
     Index("images_path", "path", unique=True),

@@ -138,17 +138,24 @@ class Store:
         """Add the files whose path is new, as they come; returns how many. Known paths are left alone."""
         return catalogue.add(self._db, files)
 
-    def rescan(self, files: Iterable[ImageFile], digest: catalogue.Digest) -> Rescanned:
+    def rescan(
+        self,
+        files: Iterable[ImageFile],
+        digest: catalogue.Digest,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Rescanned:
         """Bring the catalogue in line with all the files that there are now.
 
         A renamed file keeps its id and labels; a file with another content becomes another image, without
         labels; one that is gone counts no more until it is back.
 
         Args:
-            digest: path → SHA-256 in hex, None where unreadable; called only for what may be a renamed file.
+            digest: path → SHA-256 in hex, None where unreadable; called, in threads, only for what may be a renamed
+            file.
+            progress: called with (done, total) while files are read.
         """
         try:
-            return catalogue.rescan(self._db, files, digest)
+            return catalogue.rescan(self._db, files, digest, progress)
         finally:
             self._tally.forget()
 
@@ -162,13 +169,18 @@ class Store:
         with self._db.read() as conn:
             return catalogue.listed(conn, state, after, limit)
 
+    def unread(self, image_ids: Iterable[int] | None = None) -> list[Image]:
+        """The images that are there and whose SHA-256 nobody knows: those of these ids, or all with an answer."""
+        with self._db.read() as conn:
+            return catalogue.unread(conn, image_ids)
+
     def hashes(self, image_ids: Iterable[int]) -> dict[int, str]:
         """The SHA-256 of these images, of those that have been decoded."""
         with self._db.read() as conn:
             return catalogue.hashes(conn, image_ids)
 
     def set_hashes(self, hashes: Mapping[int, str]) -> None:
-        """Note the SHA-256 of images, as their first decode finds it."""
+        """Note the SHA-256 of images that had none yet: an id's content never changes."""
         self._db.write(lambda conn: catalogue.set_hashes(conn, hashes), repeatable=True)
 
     def set_unreadable(self, image_id: int, problem: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -30,7 +31,8 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         404: "Nothing of that name or id",
         421: "The Host is not ours",
         422: "A value makes no sense",
-        503: "The database is away for a moment; ask again",
+        503: "The database is away for a moment, and Retry-After says when to ask again; or it may not be written",
+        507: "The disk is full; ask again once there is room",
     }.items()
 }
 
@@ -123,11 +125,14 @@ def queue(body: wire.QueueIn, me: Me, store: ThisStore, pictures: ThePictures) -
     status_code=201,
     responses={200: {"model": wire.SavedOut, "description": "Known already"}, **_KEY_TAKEN},
 )
-def label(body: wire.AnswerIn, me: Me, store: ThisStore, response: Response) -> wire.SavedOut:
+def label(
+    body: wire.AnswerIn, me: Me, store: ThisStore, pictures: ThePictures, response: Response
+) -> wire.SavedOut:
     """Keep an answer. On disk when this returns; the same key again gives the same acknowledgement.
 
     The same key with another image, label or status is refused.
     """
+    pictures.know([body.item_id])
     saved = store.label(me.id, _answer(body))
     response.status_code = 201 if saved.new else 200
     return _saved(saved)
@@ -139,11 +144,12 @@ def label(body: wire.AnswerIn, me: Me, store: ThisStore, response: Response) -> 
     responses={200: {"model": list[wire.SavedOut], "description": "Known already"}, **_KEY_TAKEN},
 )
 def label_batch(
-    body: list[wire.AnswerIn], me: Me, store: ThisStore, response: Response
+    body: list[wire.AnswerIn], me: Me, store: ThisStore, pictures: ThePictures, response: Response
 ) -> list[wire.SavedOut]:
     """Keep many answers, all or none; one undo takes them back together."""
     if len(body) > 5000:
         raise BadOption(f"{len(body)} answers in one batch are too many. Send 5000 at most.")
+    pictures.know(one.item_id for one in body)
     saved = store.label_batch(me.id, [_answer(one) for one in body])
     response.status_code = 201 if any(one.new for one in saved) else 200
     return [_saved(one) for one in saved]
@@ -386,10 +392,12 @@ def export(format: str, project: ThisProject, who: Visitor) -> Response:
     if format == "model":
         return _model(project.store)
     chosen = interop.formats[format]
+    pieces = chosen.write(interop.Outgoing(project.store, project.source))
+    first = next(pieces, b"")  # what is wrong with the project is known now, not in the middle of a download
     name = f"{project.name}{chosen.suffix}"
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{_quoted(name)}"}
     return StreamingResponse(
-        chosen.write(interop.Outgoing(project.store, project.source)),
+        chain([first], pieces),
         media_type=chosen.media_type,
         headers=headers,
     )

@@ -14,39 +14,18 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from vizsla.errors import (
-    DatabaseAway,
-    KeyTaken,
-    NoLabel,
-    UnknownName,
-    Unreachable,
-    UnreadableImage,
-    UserError,
-    VizslaError,
-)
+from vizsla.errors import VizslaError
 from vizsla.project import Project
-from vizsla.web import state, wire
+from vizsla.web import problems, state, wire
 from vizsla.web.api import router
-from vizsla.web.door import AGAIN, Door, Guard, is_token, set_cookie
+from vizsla.web.door import Door, Guard, is_token, set_cookie
 from vizsla.web.glance import Glance
 from vizsla.web.metrics import MEDIA_TYPE, Metrics
 from vizsla.web.observed import Observed
-from vizsla.web.pictures import Gone, Pictures, Replaced
+from vizsla.web.pictures import Pictures
 from vizsla.web.watch import Watch
 
 STATIC = Path(__file__).parent / "static"
-
-_STATUS: list[tuple[type[VizslaError], int]] = [
-    (Gone, 410),
-    (Replaced, 409),
-    (KeyTaken, 409),
-    (UnreadableImage, 415),
-    (Unreachable, 503),
-    (UnknownName, 404),
-    (NoLabel, 422),
-    (UserError, 422),
-    (DatabaseAway, 503),
-]
 
 
 def create_app(project: Project, door: Door | None = None) -> FastAPI:
@@ -108,6 +87,7 @@ def create_app(project: Project, door: Door | None = None) -> FastAPI:
 def explain_errors(app: FastAPI) -> None:
     """Have an application say what went wrong as `{"detail": text}`, with the mend."""
     app.add_exception_handler(VizslaError, _explain)
+    app.add_exception_handler(OSError, _explain_disk)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
 
@@ -122,8 +102,16 @@ class _Fresh(StaticFiles):
 
 
 async def _explain(_: Request, error: Exception) -> JSONResponse:
-    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-    return JSONResponse({"detail": wire.readable(str(error))}, status, AGAIN if status == 503 else None)
+    assert isinstance(error, VizslaError)
+    status, headers = problems.status_of(error)
+    return JSONResponse({"detail": wire.readable(str(error))}, status, headers)
+
+
+async def _explain_disk(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)
+    if (known := problems.known(error)) is None:
+        raise error
+    return await _explain(request, known)
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

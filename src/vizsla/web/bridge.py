@@ -165,6 +165,7 @@ class Bridge:
         new = self.store.take_answers(rows).new if rows else 0
         new += self.store.withdraw(void) if void else 0
         if new:
+            self.project.note_contents({row.answer.image_id for row in rows})
             self.project.ask_for_training()
 
     def _withdraw(self, event: Event, *, anyhow: bool = False) -> bool:

@@ -24,8 +24,9 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vizsla.errors import DatabaseAway
+from vizsla.errors import VizslaError
 from vizsla.store import Annotator, Store
+from vizsla.web import problems
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{20,100}")
@@ -33,9 +34,6 @@ _YEAR = 365 * 24 * 3600
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _KNOWN_SECONDS = 1.0  # that a token still lets in once it is revoked
 _FOR_MACHINES = ("/healthz", "/readyz", "/metrics")  # which keep no cookie
-
-AGAIN = {"Retry-After": "1"}
-"""With 503: the database is away, and most likely back soon."""
 
 NO_TOKEN = (
     "no annotator has this token. Ask for one (vizsla users add NAME) and open the page with /?token=TOKEN."
@@ -140,8 +138,9 @@ class Guard:
             return None
         try:
             known = None if token is None else await self._who(token)
-        except DatabaseAway as error:
-            return _problem(503, str(error), AGAIN)
+        except VizslaError as error:
+            status, headers = problems.status_of(error)
+            return _problem(status, str(error), headers)
         scope["state"]["annotator"] = known
         if known or not self.door.needs_token:
             return None

@@ -7,6 +7,7 @@ import io
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,7 @@ _SIDE = {"screen": 1600, "thumb": 256}
 _SMALL = 512  # up to this side PNG, which keeps the few pixels of a small picture as they are
 SIGNED_SECONDS = 3600
 _CACHE_BYTES = 96 * 2**20
+_REPLACED = "{} is another picture now. It comes up as a new image after a rescan."
 _AT_ONCE = threading.BoundedSemaphore(2 * (os.cpu_count() or 1))  # large images need much memory
 
 
@@ -53,9 +55,27 @@ class Pictures:
         self._signed = signed
         self.hashes: dict[int, str] = {}
         """Contents met for the first time, for whoever writes them to the store."""
+        self._known: set[int] = set()  # ids of images whose content the store knows, or will in a moment
         self._kept: OrderedDict[str, Encoded] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
+
+    def write_hashes(self) -> None:
+        """Have the store know the contents that were met."""
+        if found := self.hashes:
+            self.hashes = {}
+            try:
+                self.project.store.set_hashes(found)
+            except VizslaError:
+                self.hashes |= found  # the disk is full, say: they are tried again
+                raise
+
+    def know(self, image_ids: Iterable[int]) -> None:
+        """Have the contents known of images that get an answer; of those that were shown, they are."""
+        self.write_hashes()
+        if strangers := set(image_ids) - self._known:
+            self.project.note_contents(strangers)
+            self._known |= strangers
 
     def mark(self, image_id: int) -> str:
         """What a URL carries so that a browser may keep the picture for good: other projects have this id, too."""
@@ -71,7 +91,7 @@ class Pictures:
 
     def tag(self, image: Image, size: Size) -> str:
         """The ETag of a picture."""
-        what = f"{self.mark(image.id)}|{image.size}|{image.mtime_ns}|{size}"
+        what = f"{self.mark(image.id)}|{image.size}|{image.mtime_ns}|{image.ctime_ns}|{size}"
         return f'"{hashlib.sha256(what.encode()).hexdigest()[:20]}"'
 
     def elsewhere(self, image: Image, size: Size) -> str | None:
@@ -96,6 +116,7 @@ class Pictures:
                 return self._kept[tag]
         try:
             content = self._read(image, name)
+            self._known.add(image.id)
             with _AT_ONCE:
                 encoded = _encode(content, _SIDE[size])
         except UnreadableImage as error:
@@ -111,12 +132,11 @@ class Pictures:
             raise Gone(f"image {image.id} is not in the folder any more; its labels are kept.")
         name = wire.readable(image.path)
         try:
-            size, changed, _ = self.project.source.stamp(image.path)
+            touched = not self.project.is_untouched(image)
         except OSError as error:
             raise Gone(f"{name} cannot be opened: {error.strerror}. Put it back and rescan.") from None
-        touched = (size, changed) != (image.size, image.mtime_ns)
         if touched and image.sha256 is not None and self.project.digest(image.path) != image.sha256:
-            raise Replaced(f"{name} is another picture now. It comes up as a new image after a rescan.")
+            raise Replaced(_REPLACED.format(wire.readable(image.path)))
         return image.path
 
     def _read(self, image: Image, name: str) -> bytes:
@@ -127,8 +147,11 @@ class Pictures:
             raise explained("it", error) from None
         except OSError as error:
             raise Gone(f"{wire.readable(image.path)} cannot be opened: {error.strerror}.") from None
+        digest = hashlib.sha256(content).hexdigest()
         if image.sha256 is None:
-            self.hashes[image.id] = hashlib.sha256(content).hexdigest()
+            self.hashes[image.id] = digest
+        elif digest != image.sha256:  # also where a file system keeps no times that tell
+            raise Replaced(_REPLACED.format(wire.readable(name)))
         return content
 
     def _keep(self, tag: str, encoded: Encoded) -> None:

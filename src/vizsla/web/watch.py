@@ -71,8 +71,7 @@ class Watch:
     def _scan(self) -> None:
         while True:
             try:
-                self.project.scan()
-                self.notice = None
+                self.notice = self.project.scan().warning or None
             except VizslaError as error:
                 self.notice = str(error)
             except Exception:
@@ -119,9 +118,7 @@ class Watch:
         return enough
 
     def _look(self) -> Pulse:
-        if found := self.pictures.hashes:
-            self.pictures.hashes = {}
-            self.project.store.set_hashes(found)
+        self.pictures.write_hashes()
         self.pulse = self.project.store.pulse()
         return self.pulse
 

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
+from vizsla.data.names import printable
+
 _INT32 = 2**31 - 1
 INT64 = 2**63 - 1
 
@@ -25,8 +27,8 @@ def _whole(value: object) -> object:
 
 
 def readable(file_name: str | None) -> str:
-    """A file name, or other text from outside, that every JSON reader takes: odd bytes become replacement marks."""
-    return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in file_name or "")
+    """A file name, or other text from outside, that every JSON reader takes: see `vizsla.data.names`."""
+    return printable(file_name or "")
 
 
 Text = Annotated[str, Field(max_length=500), AfterValidator(_encodable)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import IO, Any, NamedTuple
 
+from vizsla.data.names import from_text
 from vizsla.data.tables import delimited, objects, parquet
 from vizsla.data.tables.cells import SeveralClasses, is_one, one_class, text, trimmed
 from vizsla.data.tables.columns import Layout, Wanted, classes_of, layout, no_columns, told
@@ -21,7 +22,7 @@ Lines = Callable[[IO[bytes], str, Wanted], Iterator[Line | Unreadable | Note]]
 
 _LINES: Mapping[str, Lines] = {"csv": delimited.lines, "jsonl": objects.lines, "parquet": parquet.lines}
 KINDS = tuple(_LINES)
-_ESCAPED = re.compile("%([89A-F][0-9A-F])")
+_ESCAPED = re.compile("%([89A-F][0-9A-F])")  # how older versions wrote odd bytes in Parquet
 
 
 class Record(NamedTuple):
@@ -208,9 +209,9 @@ class _Reading:
             names.append(bare)
         if not bare.isascii() and (read := windows(bare)):
             names.append(read)
-        if self._kind == "parquet" and _ESCAPED.search(bare):
-            names.append(_ESCAPED.sub(lambda found: chr(0xDC00 + int(found[1], 16)), bare))
-        return tuple(names)
+        if self._kind == "parquet":  # whose text is UTF-8
+            names += from_text(bare), _ESCAPED.sub(lambda found: chr(0xDC00 + int(found[1], 16)), bare)
+        return tuple(dict.fromkeys(names))
 
     def _bare(self, name: str) -> str:
         bare = trimmed(name)
