@@ -252,6 +252,7 @@ def test_embed_computes_only_what_the_cache_lacks(toys, tmp_path, vizsla_here, m
     assert computed == [1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(toys, tmp_path):
     command = [
         sys.executable,

@@ -17,6 +17,8 @@ from vizsla.models.backbones import backbones
 from vizsla.models.blend import heads
 from vizsla.models.finetune import STOP_RULES
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 

@@ -63,6 +63,7 @@ def test_a_command_that_nobody_has_put_into_a_section_is_still_listed():
     assert "More:\n  lost  Is not forgotten." in said
 
 
+@pytest.mark.slow
 def test_the_help_takes_less_than_half_a_second_of_the_processor():
     before = os.times()
     done = subprocess.run([sys.executable, "-m", "vizsla", "--help"], capture_output=True, text=True)

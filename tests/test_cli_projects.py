@@ -145,6 +145,7 @@ def test_ctrl_c_with_pages_open_is_one_line_and_waits_for_none_of_them(photos, s
     assert all(b"retry: 1000" in page.read() for page in pages)  # which ended, and did not break off
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="POSIX process groups")
 def test_ctrl_c_in_a_terminal_reaches_the_trainer_too_and_says_one_line(photos, tmp_path):
     command = [
@@ -178,6 +179,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_trainer_too_and_says_one_line(photos, 
     assert said.strip().count("\n") == 0, said
 
 
+@pytest.mark.slow
 def test_label_without_a_folder_opens_the_samples(tmp_path):
     cache = {"VIZSLA_CACHE": str(tmp_path / "cache"), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "vizsla", "label", "--no-browser", "--port", "0"]

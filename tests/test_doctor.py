@@ -295,6 +295,7 @@ def doctor_in(env: dict[str, str], *arguments: str) -> tuple[int, dict[str, Find
     return done.returncode, {one["topic"]: Finding(**one) for one in json.loads(done.stdout)["findings"]}
 
 
+@pytest.mark.slow
 def test_missing_extras_are_no_problem_until_they_are_needed(tmp_path):
     env = without("psycopg", "pyarrow", tmp_path=tmp_path)
     code, found = doctor_in(env, "--quick")
@@ -308,6 +309,7 @@ def test_missing_extras_are_no_problem_until_they_are_needed(tmp_path):
     assert found["database"].mend == "Run: pip install 'vizsla[postgres]'"
 
 
+@pytest.mark.slow
 def test_a_library_that_is_missing_is_named_and_all_that_works_without_it_is_still_looked_at(tmp_path):
     code, found = doctor_in(without("torch", tmp_path=tmp_path))
     assert code == 1
@@ -317,6 +319,7 @@ def test_a_library_that_is_missing_is_named_and_all_that_works_without_it_is_sti
     assert found["cache"].state == "ok"
 
 
+@pytest.mark.slow
 def test_without_the_library_of_databases_a_project_is_a_problem_and_no_traceback(project, tmp_path):
     env = without("sqlalchemy", tmp_path=tmp_path)
     code, found = doctor_in(env, "--quick", "--project", project.address)
@@ -326,6 +329,7 @@ def test_without_the_library_of_databases_a_project_is_a_problem_and_no_tracebac
     assert found["cache"].state == "ok"
 
 
+@pytest.mark.slow
 def test_a_library_that_is_too_old_is_told_with_the_version_it_must_have(tmp_path):
     about = tmp_path / "timm-0.1.dist-info"
     about.mkdir()

@@ -46,6 +46,7 @@ def test_every_example_is_tested_here_and_has_fewer_than_60_lines():
     assert max(len(example.read_text("utf-8").splitlines()) for example in EXAMPLES) < 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("example", "at_least"),
     [("article.py", 50), ("lightning_loop.py", 80), ("own_model.py", 85), ("skorch_loop.py", 80)],
@@ -57,6 +58,7 @@ def test_an_example_with_a_network_learns_the_digits(example: str, at_least: flo
     assert not list(tmp_path.iterdir())  # an example leaves nothing behind
 
 
+@pytest.mark.slow
 def test_the_example_on_arrays_shows_margin_ahead_of_random_from_the_same_start(tmp_path: Path):
     output = run("select_arrays.py", tmp_path)
     random, margin = percentages(output, "random"), percentages(output, "margin")
@@ -108,12 +110,14 @@ def test_the_notebook_takes_the_real_dogs_where_they_are(real_dogs: Path):
     assert names["image_size"] == 128
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_shows_images_embeddings_and_curves(executed: Any):
     figures = [output for output in outputs(executed) if "image/png" in output.get("data", {})]
     assert len(figures) == 5  # two grids of images, the embeddings, one curve, the comparison
     assert printed(executed, "stderr") == ""
 
 
+@pytest.mark.slow
 def test_the_notebook_s_loops_learn_and_its_comparison_is_not_called_sure(executed: Any):
     text = printed(executed, "stdout")
     loop = [float(percent) for percent in re.findall(r"([\d.]+)% of the test images right", text)]
@@ -126,6 +130,7 @@ def test_the_notebook_s_loops_learn_and_its_comparison_is_not_called_sure(execut
     assert "before: 0 [1 1 1 1 1]\nafter:  0 [0 1 1 1 1]" in text
 
 
+@pytest.mark.slow
 def test_the_notebook_s_interactive_cell_asks_where_it_is_switched_on_and_only_there(
     executed: Any,
 ):

@@ -162,6 +162,7 @@ vizsla.compare(sys.argv[1], out=sys.argv[2], backbone={TOY_BACKBONE!r}, **{LONGE
 """
 
 
+@pytest.mark.slow
 def test_a_comparison_killed_mid_way_goes_on_and_ends_with_the_curves_of_an_uninterrupted_one(toys, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     process = subprocess.Popen([sys.executable, "-c", SLOWLY, str(toys), str(killed)])

@@ -132,6 +132,7 @@ def test_the_newest_answer_counts_and_an_undone_one_does_not(tmp_path: Path) -> 
     }
 
 
+@pytest.mark.slow
 def test_rows_of_processes_that_append_at_once_are_all_there_and_whole(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     script = (

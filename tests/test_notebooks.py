@@ -34,6 +34,7 @@ def test_a_notebook_is_kept_small_and_without_outputs(notebook: Path):
     assert notebook.stat().st_size < 30_000
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_learns_the_digits_and_the_last_query_is_shown(tmp_path: Path):
     printed, pictures = execute("your_own_model.ipynb", tmp_path)
     right = percentages("".join(re.findall(r"labels: [\d.]+%", printed)))
@@ -44,6 +45,7 @@ def test_a_network_of_ones_own_learns_the_digits_and_the_last_query_is_shown(tmp
     assert pictures == 2
 
 
+@pytest.mark.slow
 def test_arrays_are_chosen_from_nothing_on_and_mistakes_are_explained(tmp_path: Path):
     printed, pictures = execute("arrays_from_anywhere.ipynb", tmp_path)
     typical, random = map(

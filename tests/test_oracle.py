@@ -260,6 +260,7 @@ class Person:
         return TerminalOracle(classes, log, input=self, out=self.screen)
 
 
+@pytest.mark.slow
 def test_numbers_names_and_skips_reach_the_data_set_and_the_file(
     flat: IndexedDataset, tmp_path: Path
 ) -> None:
@@ -277,6 +278,7 @@ def test_numbers_names_and_skips_reach_the_data_set_and_the_file(
     ]
 
 
+@pytest.mark.slow
 def test_nonsense_is_asked_again_and_writes_nothing(flat: IndexedDataset, tmp_path: Path) -> None:
     log = LabelLog(tmp_path / "labels.csv")
     person = Person(
@@ -287,6 +289,7 @@ def test_nonsense_is_asked_again_and_writes_nothing(flat: IndexedDataset, tmp_pa
     assert person.screen.getvalue().count("Type 0 to 2") == 3
 
 
+@pytest.mark.slow
 def test_undo_goes_back_step_by_step_across_batches(flat: IndexedDataset, tmp_path: Path) -> None:
     log = LabelLog(tmp_path / "labels.csv")
     person = Person("cat", "u", "u", "s", "dog")
@@ -311,6 +314,7 @@ def test_undo_goes_back_step_by_step_across_batches(flat: IndexedDataset, tmp_pa
     assert flat.pool().tolist() == [3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", [["dog", "q"], ["dog", "Q"], ["dog"]])
 def test_quitting_and_the_end_of_the_input_keep_what_was_answered(
     flat: IndexedDataset, lines: list[str]
@@ -320,6 +324,7 @@ def test_quitting_and_the_end_of_the_input_keep_what_was_answered(
     assert flat.labelled().tolist() == [1]
 
 
+@pytest.mark.slow
 def test_what_was_undone_before_quitting_is_in_the_pool_again(flat: IndexedDataset, tmp_path: Path) -> None:
     log = LabelLog(tmp_path / "labels.csv")
     with pytest.raises(Quit):
@@ -328,6 +333,7 @@ def test_what_was_undone_before_quitting_is_in_the_pool_again(flat: IndexedDatas
     assert log.current() == {}
 
 
+@pytest.mark.slow
 def test_a_class_named_like_a_command_has_its_number_and_help_says_so(flat: IndexedDataset) -> None:
     person = Person("?", "1", "s", "U")
     classes = ("cat", "s", "U")
@@ -339,6 +345,7 @@ def test_a_class_named_like_a_command_has_its_number_and_help_says_so(flat: Inde
     assert dataset.labels[2] == 2  # the class U, since the command is u
 
 
+@pytest.mark.slow
 def test_an_image_that_broke_since_can_be_skipped(flat: IndexedDataset) -> None:
     Path(flat.image_filenames[0]).write_bytes(b"no image")
     person = Person("s", "cat")
@@ -346,6 +353,7 @@ def test_an_image_that_broke_since_can_be_skipped(flat: IndexedDataset) -> None:
     assert re.search(r"cannot read .*a\.png", person.screen.getvalue())
 
 
+@pytest.mark.slow
 def test_many_classes_do_not_push_the_picture_off_the_screen(flat: IndexedDataset) -> None:
     person = Person("n999")
     classes = tuple(f"n{i}" for i in range(1000))
@@ -362,6 +370,7 @@ def test_classes_that_cannot_be_chosen_from_are_refused(classes: tuple[str, ...]
         TerminalOracle(classes)
 
 
+@pytest.mark.slow
 def test_classes_other_than_the_data_sets_are_refused_before_the_first_question(flat: IndexedDataset) -> None:
     with pytest.raises(
         BadOption, match=r"choices are dog, cat, but the data set's classes are cat, cow, dog"
@@ -451,6 +460,7 @@ def answers(path: Path) -> list[tuple[str, str | None]]:
     return [(label.file_name, label.label) for label in LabelLog(path).read()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 def test_a_session_killed_in_the_middle_of_a_question_goes_on_where_it_stopped(
     session: Callable[[], Terminal], tmp_path: Path
@@ -522,6 +532,7 @@ def test_a_notebook_shows_the_picture_inline_and_takes_answers(tmp_path: Path) -
     assert sum(kind == "clear_output" for kind, _ in content) == 2
 
 
+@pytest.mark.slow
 def test_choices_in_another_order_than_the_data_sets_classes_are_joined_by_name(flat: IndexedDataset) -> None:
     """The person's class 0 is dog, the data set's is cat."""
     Person("dog").as_oracle(classes=("dog", "cow", "cat")).label(flat, [0])

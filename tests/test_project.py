@@ -128,6 +128,7 @@ def test_a_folder_that_vanished_is_told_and_no_image_is_lost(opened, toys):
     assert opened.store.counts().total == 36
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux only: mounts")
 def test_a_folder_that_may_not_be_written_is_labelled_all_the_same(toys, tmp_path, monkeypatch):
     mounts = [["mount", "--bind", str(toys), str(toys)], ["mount", "-o", "remount,ro,bind", str(toys)]]

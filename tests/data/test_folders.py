@@ -117,6 +117,7 @@ def test_links_that_lead_nowhere_or_back_are_passed_over_and_named(tmp_path: Pat
     assert list(Folder(tmp_path).class_names()) == ["cat", "dog"]
 
 
+@pytest.mark.slow
 def test_a_folder_that_may_not_be_read_is_passed_over_and_named(tmp_path: Path) -> None:
     touch(tmp_path, "open/1.png", "open/2.png", "closed/3.png", "open/inner/4.png")
     assert as_nobody(tmp_path, "closed", "open/inner") == [
@@ -126,6 +127,7 @@ def test_a_folder_that_may_not_be_read_is_passed_over_and_named(tmp_path: Path) 
     ]
 
 
+@pytest.mark.slow
 def test_a_folder_that_may_itself_not_be_read_is_an_error(tmp_path: Path) -> None:
     touch(tmp_path, "photos/1.png", "photos/inner/2.png")
     for given in ("photos", "photos/inner"):

@@ -123,6 +123,7 @@ def cost(path: Path, *, network: bool) -> tuple[str, int]:
     return message, int(megabytes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
 @pytest.mark.parametrize(
     ("width", "height", "colour_type", "refused"),

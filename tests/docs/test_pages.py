@@ -282,11 +282,13 @@ def check(session: Session, found: list[Block], page: str) -> None:
             assert expected.fullmatch(tidy(before)), f"{where}: it prints\n{before}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_everything_on_a_page_runs_and_says_what_is_shown(page: Path, session: Session):
     check(session, blocks(page), page.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "complaint"),
     [
@@ -305,6 +307,7 @@ def test_a_page_that_is_wrong_fails(page: str, complaint: str, session: Session)
         check(session, blocks(Path("page.md")), "page.md")
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run_once_somebody_has_labelled(session: Session):
     session.run("vizsla import csv labels.csv --project photos/.vizsla --images photos")
     session.run("vizsla train --project photos/.vizsla")

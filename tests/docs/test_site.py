@@ -20,6 +20,8 @@ import vizsla
 from vizsla.cli import cli
 from vizsla.interop import formats, importers
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LOADED = re.compile(r'<(?:link|script|img|iframe|source)\b[^>]*?(?:href|src)="(https?:)?//', re.IGNORECASE)
 

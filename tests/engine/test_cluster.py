@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import vizsla
 from vizsla.data.sources import Folder
@@ -18,6 +19,8 @@ from vizsla.shards.embedding import embed_shards
 from vizsla.shards.folder import ShardFolder
 from vizsla.shards.names import names_at
 from vizsla.testing import TOY_BACKBONE, toy_images
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).with_name("losing_nodes.py")
 SECONDS = 560

@@ -93,6 +93,7 @@ def test_without_ray_the_line_says_how_to_get_it(vizsla_here, toys, monkeypatch)
     assert "pip install 'vizsla[ray]'" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_core_never_loads_ray():
     code = "import sys, vizsla, vizsla.cli, vizsla.shards.choosing; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -104,6 +104,7 @@ def test_work_that_kills_its_worker_again_and_again_ends_with_the_shard_it_is(
     assert capsys.readouterr().out == ""  # where a JSON document may be
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_said_at_once():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -62,6 +62,7 @@ def test_what_is_no_model_is_refused(tmp_path):
         load_model(tmp_path / "none.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["fine-tuned"], indirect=True)
 def test_loading_and_predicting_need_neither_store_nor_page_nor_training(saved, photographs):
     script = textwrap.dedent(f"""

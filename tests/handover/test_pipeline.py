@@ -61,6 +61,7 @@ def test_a_plain_onnxruntime_session_gives_the_same_probabilities(onnx_file, exp
     assert np.abs(one - expected[:1]).max() < AGREE
 
 
+@pytest.mark.slow
 def test_the_snippet_of_the_card_gives_the_same_probabilities_without_vizsla(
     model, onnx_file, files, expected, tmp_path
 ):
@@ -106,6 +107,7 @@ def test_a_program_of_torch_export_gives_the_same_probabilities(model, expected,
     assert tuple(json.loads(names["classes.json"])) == model.classes
 
 
+@pytest.mark.slow
 @frozen_only
 def test_a_program_of_torch_export_needs_nothing_of_vizsla(model, tmp_path):
     write_torch(model, tmp_path / "model.pt2")

@@ -352,6 +352,7 @@ def test_a_damaged_member_counts_by_its_name(make: Make, tmp_path: Path) -> None
     assert project.standing() == {"a.jpg": ("labelled", "cat")}
 
 
+@pytest.mark.slow
 def test_interop_never_loads_torch() -> None:
     code = "import sys, vizsla.interop; print(sorted({'torch', 'vizsla.data.indexed'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -296,6 +296,7 @@ with Store.open(sys.argv[1]) as store:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_a_kill_in_the_middle_leaves_nothing_and_the_import_can_be_done_again(tmp_path: Path) -> None:
     with Store.open(tmp_path / "project") as store:

@@ -21,6 +21,8 @@ from vizsla.interop import export_labels, import_labels, label_studio_config
 from vizsla.store import Answer, Ranked
 from vizsla.store.queue import NEAREST, REVIEW
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from tests.interop.conftest import Made
 

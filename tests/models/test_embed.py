@@ -328,6 +328,7 @@ def start(toys: Path, backbone: str, cache: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", EMBED, str(toys), backbone, str(cache)])
 
 
+@pytest.mark.slow
 @ON_LINUX
 def test_after_kill_9_only_the_rest_is_computed(
     toys: Path, slow: str, tmp_path: Path, cache: Path, toy: Backbone
@@ -350,6 +351,7 @@ def test_after_kill_9_only_the_rest_is_computed(
     np.testing.assert_allclose(found.vectors, by_hand(toys, toy), atol=2e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_cache_together(toys: Path, slow: str, cache: Path, toy: Backbone) -> None:
     both = [start(toys, slow, cache) for _ in range(2)]
     assert [process.wait(timeout=600) for process in both] == [0, 0]

@@ -31,6 +31,7 @@ def digits():
     return train_test_split(rows / 16, NAMES[labels], train_size=200, random_state=0, stratify=labels)
 
 
+@pytest.mark.slow
 def test_scikit_learn_s_own_checks_pass_and_none_is_skipped():
     code = (
         "from sklearn.utils.estimator_checks import check_estimator; from vizsla import LinearClassifier;"

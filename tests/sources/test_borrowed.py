@@ -175,6 +175,7 @@ def test_a_set_without_images_is_refused(tmp_path: Path, cache: Path) -> None:
         settled(f"hf:{tmp_path / 'texts'}")
 
 
+@pytest.mark.slow
 def test_a_hub_without_a_network_is_one_line_with_what_works(tmp_path: Path) -> None:
     script = "from vizsla.data.borrowed import settled; settled('hf:nobody/nothing')"
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}  # read when the package loads

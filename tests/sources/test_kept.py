@@ -113,6 +113,7 @@ def right(kept: Kept) -> int:
     return len(there)
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_cache_and_neither_damages_it(tmp_path: Path) -> None:
     limit = 100 * (960 + HEAD)
     fillers = [fill(tmp_path, limit, seed, 1000) for seed in range(2)]
@@ -121,6 +122,7 @@ def test_two_processes_fill_one_cache_and_neither_damages_it(tmp_path: Path) -> 
     assert used(tmp_path) <= 1.05 * limit
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_nothing_that_is_taken_for_an_image(tmp_path: Path) -> None:
     for seed in range(3):
         filler = fill(tmp_path, 50_000, seed, 10**9)

@@ -188,6 +188,7 @@ def another_machine() -> Iterator[str]:
         ip("netns", "delete", name)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root makes networks, on Linux")
 def test_another_trainer_takes_over_when_the_machine_of_the_first_dies() -> None:
     with another_machine() as name, Postgres("10.77.0.1") as database:

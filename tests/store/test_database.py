@@ -70,6 +70,7 @@ def test_a_project_that_is_opened_again_has_everything(address: str) -> None:
         assert store.setting("unheard of", 7) == 7
 
 
+@pytest.mark.slow
 def test_eight_processes_that_open_a_new_project_at_once_migrate_it_once(new_address: str) -> None:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     workers = [
@@ -135,6 +136,7 @@ def test_a_project_of_an_older_version_keeps_every_answer_and_takes_new_ones(
     database.close()
 
 
+@pytest.mark.slow
 def test_every_acknowledged_label_survives_kill_9(store: Store, address: str, fill: Fill) -> None:
     fill(5)
     acknowledged: set[int] = set()
@@ -243,6 +245,7 @@ def test_a_closed_store_says_so(store: Store) -> None:
         store.annotator("me")
 
 
+@pytest.mark.slow
 def test_the_store_never_imports_torch() -> None:
     code = "import sys, vizsla.store; assert 'torch' not in sys.modules, 'torch'"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -174,6 +174,7 @@ def test_eight_threads_share_out_the_pool_without_a_double_or_a_gap(
     assert sorted(got) == sorted(ids)
 
 
+@pytest.mark.slow
 def test_four_processes_serve_no_image_twice_and_leave_none_out(address: str, fill: Fill) -> None:
     ids = fill(120)
     workers = [

@@ -184,6 +184,7 @@ def test_a_database_of_an_older_version_that_cannot_be_written_is_not_read(barre
         Store.open(barred)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="POSIX: rights of folders")
 def test_status_reads_a_folder_that_may_not_be_written_and_other_commands_say_so(home: Path) -> None:
     with Store.open(home) as store:

@@ -61,6 +61,7 @@ def environments() -> dict[str, dict[str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_compose_holds_to_the_compose_specification() -> None:
     check = ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
     done = subprocess.run(
@@ -162,6 +163,7 @@ def test_the_image_installs_extras_that_exist_and_runs_as_the_user_that_owns_its
         assert all((ROOT / name).exists() for name in line.split()[:-1])
 
 
+@pytest.mark.slow
 def test_the_entry_point_reads_secrets_from_files(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hush hush\n")
     (tmp_path / "vizsla").write_text('#!/bin/sh\necho "$PGPASSWORD|$VIZSLA_PROJECT|$*"\n')
@@ -179,6 +181,7 @@ def test_the_entry_point_reads_secrets_from_files(tmp_path: Path) -> None:
     assert missing.returncode != 0 and "nowhere" in missing.stderr and not missing.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["postgresql"], indirect=True)
 def test_the_server_of_compose_starts_on_postgresql_and_its_own_health_check_is_content(
     address: str, photos: Path, wait_until: Any

@@ -152,6 +152,7 @@ def studio(tmp_path: Path) -> Iterator[LabelStudio]:
         running.stop()
 
 
+@pytest.mark.slow
 def test_its_own_sdk_finds_our_predictions_in_keeping_with_the_interface() -> None:
     config = CONFIG.replace('"green"', '"green" alias="verde"')
     control = control_of(config)

@@ -179,6 +179,7 @@ def test_a_database_that_restarts_while_people_label_through_two_servers_loses_a
     assert {status for page in team for status in page.errors} <= {503}
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_followed_by_the_one_that_waited(address, sixty_photos, wait_until):
     with Project.open(address, sixty_photos) as project:
         project.change(backbone=TOY_BACKBONE)
