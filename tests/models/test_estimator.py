@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -95,15 +94,10 @@ def test_a_strength_that_is_none_says_so():
         LinearClassifier(C=0.0).fit([[1.0], [2.0]], [0, 1])
 
 
-def test_500_rows_of_1280_features_take_no_longer_than_the_head_alone():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 10, 500)
-    rows = rng.normal(size=(500, 1280)) + 0.3 * rng.normal(size=(10, 1280))[labels]
-    head, model = LogisticHead(10), LinearClassifier()
-    alone, whole = [], []
-    for _ in range(5):
-        for fit, seconds in ((head.fit, alone), (model.fit, whole)):
-            began = time.perf_counter()
-            fit(rows, labels)
-            seconds.append(time.perf_counter() - began)
-    assert min(whole) < 1.3 * min(alone) + 0.005, (alone, whole)
+def test_it_fits_one_head_once(monkeypatch):
+    fits, fit = [], LogisticHead.fit
+    monkeypatch.setattr(
+        LogisticHead, "fit", lambda self, rows, *rest: (fits.append(len(rows)), fit(self, rows, *rest))[1]
+    )
+    LinearClassifier().fit(np.eye(6), list("aabbcc"))
+    assert fits == [6]
