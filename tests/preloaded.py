@@ -101,10 +101,15 @@ def serve(address: str) -> dict[str, Any]:
                 _report(waiting)
             else:
                 caller, _ = listener.accept()
-                request, descriptors = _receive(caller)
+                try:
+                    request, descriptors = _receive(caller)
+                except (OSError, ValueError):  # it was killed before it had asked
+                    caller.close()
+                    continue
                 if "children_of" in request:
                     found = [pid for pid, (_, parent) in waiting.items() if parent == request["children_of"]]
-                    caller.sendall(json.dumps(found).encode() + b"\n")
+                    with suppress(OSError):
+                        caller.sendall(json.dumps(found).encode() + b"\n")
                     caller.close()
                     continue
                 pid = os.fork()
@@ -148,8 +153,8 @@ def _receive(caller: socket.socket) -> tuple[dict[str, Any], list[int]]:
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
-    while not data.endswith(b"\n"):
-        data += caller.recv(1 << 16)
+    while not data.endswith(b"\n") and (more := caller.recv(1 << 16)):
+        data += more
     return json.loads(data), list(descriptors)
 
 
@@ -267,9 +272,9 @@ def _connected(address: str) -> socket.socket:
         try:
             server.connect(address)
             return server
-        except OSError:
+        except OSError as error:
             server.close()
-            if time.monotonic() > end:
+            if isinstance(error, ConnectionRefusedError) or time.monotonic() > end:  # it has ended, or never began
                 raise
             time.sleep(0.05)
 
