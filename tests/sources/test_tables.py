@@ -163,6 +163,14 @@ BAD: dict[str, tuple[str | bytes, str]] = {
         'file_name,who,label\n1.png,"Kim,cat\n2.png,Kim",dog\n',
         "line 2: the quote",
     ),
+    "an open quote before a name that the end of another row closes": (
+        'file_name,label\n1.png,cat\n"2.png,dog\n3.png,cat\n4.png,dog"\n',
+        "line 3: the quote",
+    ),
+    "an open quote that takes the end of its row and of another": (
+        'file_name,who,label\n1.png,"Kim,cat\n2.png,Kim,dog"\n3.png,Kim,cat\n',
+        "line 2: the quote",
+    ),
     "an open quote in the header": ('"file_name,label\n1.png,cat\n2.png,dog\n', "line 1: the quote"),
     "an open quote after a name with a line break": (
         'file_name,label\n"1\n.png",cat\n"2\n.png","dog\n3.png,cat\n',
@@ -198,6 +206,10 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "two classes of one name": (
         "file_name,cat,dog,cat\n1.png,1,0,0\n",
         r"two columns of one name: 'cat' \(column 2\) and 'cat' \(column 4\)",
+    ),
+    "a class whose letters were lost before": (
+        "file_name,label\n1.png,cat\n2.png,H\ufffdher\n",
+        "line 3: 'H\ufffdher' has lost letters",
     ),
     "an unquoted comma": ("file_name,label\n1.png,cat\na,2.png,dog\n", "line 3:? has too many cells"),
     "no name": ("file_name,label\n1.png,cat\n,dog\n", "line 3"),

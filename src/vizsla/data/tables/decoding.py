@@ -15,6 +15,8 @@ from typing import IO
 from vizsla.errors import BadTable
 
 ODD = "surrogateescape"
+_LOST = "\ufffd"
+"""What programs write in place of a letter that they could not read; two classes may have become one by that."""
 _MARKS = {  # UTF-32 before UTF-16, whose mark its own begins with
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -98,6 +100,15 @@ class Words:
             raise self._unknown(word, where)
         self._proper = self._proper or where
         return word
+
+    def read_class(self, word: str, where: str) -> str:
+        """The name of a class. Raises BadTable where its letters cannot be told, or were lost before."""
+        if _LOST in word:
+            raise BadTable(
+                f"{self._name} {where}: {word[:80]!r} has lost letters, in whose place \ufffd stands. Save it as "
+                "CSV UTF-8 from where they are right."
+            )
+        return self.read(word, where)
 
     def _unknown(self, word: str, where: str) -> BadTable:
         shown = ascii(word[:80]).replace("\\udc", "\\x")

@@ -134,6 +134,7 @@ def _by_content(rows: list[list[str]]) -> Header | None:
 def _rows(feed: _Feed, comma: str, name: str) -> Iterator[_Row | Unreadable]:
     """All rows that are not blank. Raises BadTable where a quote is left open."""
     reader = csv.reader(feed, delimiter=comma, strict=True)
+    width = 0  # cells of the first row
     while True:
         feed.held.clear()
         try:
@@ -146,8 +147,9 @@ def _rows(feed: _Feed, comma: str, name: str) -> Iterator[_Row | Unreadable]:
                 continue
         if cells is None:
             return
+        width = width or len(cells)
         if len(feed.held) > 1:
-            _check_swallowed(cells, feed, comma, name)
+            _check_swallowed(cells, width, feed, comma, name)
         if any(map(trimmed, cells)):
             yield _Row(f"line {feed.first}", cells)
 
@@ -189,19 +191,22 @@ def _check_quotes(feed: _Feed, comma: str, name: str) -> None:
             raise _left_open(name, feed.first + cell.line)
 
 
-def _check_swallowed(cells: list[str], feed: _Feed, comma: str, name: str) -> None:
+def _check_swallowed(cells: list[str], width: int, feed: _Feed, comma: str, name: str) -> None:
     """See that no cell holds whole rows, as where a quote was left open and one further below closes it."""
     broken = [at for at, cell in enumerate(cells) if _LINE_BREAK.search(cell)]
     quoted = [cell.line for cell in _quoted(feed.held, comma) if cell.breaks]
     for at, line in zip(broken, quoted, strict=False):
-        if _swallows_rows(cells, at, comma):
+        if _swallows_rows(cells, at, width, comma):
             raise _left_open(name, feed.first + line)
 
 
-def _swallows_rows(cells: list[str], at: int, comma: str) -> bool:
-    """Whether the lines in a cell are the end of a row, rows, and the beginning of another as far as this cell."""
+def _swallows_rows(cells: list[str], at: int, width: int, comma: str) -> bool:
+    """Whether the lines in a cell are the end of a row, rows, and the beginning of another as far as this cell.
+
+    Args: width: cells of a row of this table; fewer are left of one whose end was swallowed too.
+    """
     parts = [_cells(line, comma) for line in _LINE_BREAK.split(cells[at])]
-    wide = [len(cells) - at, *(len(cells) for _ in parts[2:]), at + 1]
+    wide = [width - at, *(width for _ in parts[2:]), width - (len(cells) - at - 1)]
     images = parts[0] if at == 0 else [cell for row in parts[1:] for cell in row]
     return [len(row) for row in parts] == wide and (len(parts) > 2 or any(map(is_image_name, images)))
 

@@ -192,7 +192,7 @@ class _Reading:
     def _class(self, label: str | None, where: str) -> str | None:
         if label is None:
             return None
-        label = label if label.isascii() else self._words.read(label, where)
+        label = label if label.isascii() else self._words.read_class(label, where)
         if (bare := self._bare(label)) != label:
             self._odd_classes.add(label, where)
         return bare or None
