@@ -71,6 +71,7 @@ def left_out_of(root: Path) -> tuple[str, ...]:
 
 def test_what_people_threw_away_and_what_systems_keep_is_no_image_and_is_counted(tmp_path: Path) -> None:
     system = ["$RECYCLE.BIN", "#recycle", "System Volume Information", "lost+found", "@eaDir", "__MACOSX"]
+    system += ["RECYCLER", "FOUND.000"]
     touch(tmp_path, "1.png", "cat/2.png", *(f"{folder}/old.png" for folder in system))
     touch(tmp_path, "cat/@eaDir/2.png/thumb.jpg", "$Recycle.Bin/S-1-5/$R1.png")
     touch(tmp_path, ".Trash-1000/3.png", ".ipynb_checkpoints/4.png", "cat/._2.png", "Thumbs.db", ".DS_Store")
@@ -79,7 +80,7 @@ def test_what_people_threw_away_and_what_systems_keep_is_no_image_and_is_counted
     assert left_out_of(tmp_path) == (
         "left out 2 hidden folders, such as .Trash-1000",
         "left out 1 hidden image: cat/._2.png",
-        "left out 8 system folders, such as #recycle",
+        "left out 10 system folders, such as #recycle",
     )
 
 
@@ -352,6 +353,8 @@ def test_a_name_given_twice_is_an_error() -> None:
         ["train2017", "val2017"],
         ["train", "test1"],
         ["dev", "eval"],
+        ["train", "test", "unlabeled"],
+        ["Train", "extra"],
         ["train"],
     ],
 )
@@ -371,6 +374,9 @@ def test_folders_that_are_all_called_like_parts_of_a_data_set_are_splits(tops: l
         ["train 1", "train 2"],
         ["trains", "tests"],
         ["contest", "attest"],
+        ["test", "extra"],
+        ["unlabelled", "extra"],
+        ["extra"],
         ["test1"],
         [],
     ],

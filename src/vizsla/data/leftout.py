@@ -14,9 +14,15 @@ OWN = ".vizsla"
 """The folder of a project beside its images: nothing of a person's is left out with it."""
 
 _SYSTEM = frozenset(
-    {"$recycle.bin", "#recycle", "@recycle", "network trash folder"}  # what people have thrown away
+    {
+        "$recycle.bin",
+        "recycler",
+        "#recycle",
+        "@recycle",
+        "network trash folder",
+    }  # what people have thrown away
     | {"@eadir", "__macosx", "@tmp", "#snapshot", "@recently-snapshot"}  # of NAS boxes and of macOS archives
-    | {"system volume information", "lost+found", "lost.dir"}  # of file systems
+    | {"system volume information", "lost+found", "lost.dir", "found.000"}  # of file systems
 )
 
 _NOT_SUPPORTED = (

@@ -11,11 +11,15 @@ _PARTS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
+_BESIDE = frozenset({"unlabeled", "unlabelled", "extra"})
+"""What lies beside the parts of some data sets; it tells of none by itself."""
 
 SPLITS = frozenset(_PARTS)
 """Folders that say which part of a data set their images belong to, in small letters."""
 
-_LONGER = re.compile(rf"({'|'.join(_PARTS)})([-_ ]?(set|data|images|imgs))?([-_ ]?[0-9]{{1,4}})?")
+_LONGER = re.compile(
+    rf"({'|'.join([*_PARTS, *_BESIDE])})([-_ ]?(set|data|images|imgs))?([-_ ]?[0-9]{{1,4}})?"
+)
 """What else they are called: `training_set`, `test-images`, `val2017`."""
 
 
@@ -62,20 +66,25 @@ def is_split(folder: str) -> bool:
 def layout_of(tops: Iterable[str]) -> Layout:
     """The layout of a data set with these outermost folders: they are splits where all of them are called so.
 
-    One alone must be called by a plain word, such as `train`; of several there must be two parts of a data set.
+    One alone must be called by a plain word, such as `train`; of several there must be two parts of a data set, or
+    the training part and what lies beside it, such as `unlabeled`.
 
     >>> layout_of(["Train", "test"]).splits, layout_of(["test", "blood", "urine"]).splits
     (('Train', 'test'), ())
     >>> layout_of(["train2017", "val2017"]).splits, layout_of(["test 1", "test 2"]).splits
     (('train2017', 'val2017'), ())
+    >>> layout_of(["train", "unlabeled"]).splits, layout_of(["test", "extra"]).splits
+    (('train', 'unlabeled'), ())
     """
     names = sorted(set(tops))
     found = [_LONGER.fullmatch(name.lower()) for name in names]
-    parts = {_PARTS[match[1]] for match in found if match}
+    words = {match[1] for match in found if match}
+    parts = {_PARTS[word] for word in words - _BESIDE}
     if not all(found) or not parts:
         return Layout()
     alone = len({name.lower() for name in names}) == 1 and names[0].lower() in SPLITS
-    return Layout(tuple(names)) if alone or len(parts) > 1 else Layout()
+    beside = "train" in parts and not words.isdisjoint(_BESIDE)
+    return Layout(tuple(names)) if alone or beside or len(parts) > 1 else Layout()
 
 
 def training_split(splits: Iterable[str]) -> str:
