@@ -64,6 +64,8 @@ class Pool:
     """Who embeds what has no hurry; else it is done here."""
     todo: list[Image] = field(default_factory=list)
     """Images without features, the most wanted first."""
+    changes: int = 0
+    """How often other images came in, or features of more; each time there are other rows."""
     _row_of: dict[int, int] = field(default_factory=dict)
     _shuffle: dict[int, int] = field(default_factory=dict)
     _rows: Rows | None = None
@@ -85,6 +87,7 @@ class Pool:
         self.todo = sorted(missing, key=lambda image: (image.status == "unlabelled", image.shuffle))
         if row_of != self._row_of:
             self._row_of, self._rows = row_of, None
+            self.changes += 1
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -140,6 +143,7 @@ class Pool:
                 self.project.store.set_unreadable(image.id, reason)
         self.project.store.set_hashes(hashes)
         self._rows = None
+        self.changes += 1
 
     def rows(self) -> Rows:
         """What can be learned from now."""

@@ -108,6 +108,9 @@ class Trainer:
                 return False
             self._failed_at = None
         self._look()
+        if self._is_nearly_embedded():
+            self._embed()
+            return True
         due = self._is_due(pulse, asked=asked)
         if due:
             self._await_calm()
@@ -133,6 +136,10 @@ class Trainer:
         self.pool.refresh()
         self._catalogue, self._looked = edition, time.monotonic()
 
+    def _is_nearly_embedded(self) -> bool:
+        """Whether one piece is left to embed here: a model of the pool without it would be made anew right after."""
+        return not self.pool.ahead and 0 < len(self.pool.todo) <= _CHUNK
+
     def _embed(self) -> None:
         total = len(self.pool) + len(self.pool.todo)
         self._say("embedding", done=len(self.pool), total=total)
@@ -142,7 +149,7 @@ class Trainer:
 
     def _is_due(self, pulse: Pulse, *, asked: bool) -> bool:
         """Whether to train now. What was looked at once is not looked at again."""
-        seen = (pulse.label_id, pulse.class_change, len(self.pool), bool(self.pool.todo))
+        seen = (pulse.label_id, pulse.class_change, self.pool.changes, bool(self.pool.todo))
         if len(self.pool) < 2 or (seen == self._judged and not asked):
             return False
         self._judged = seen
