@@ -47,7 +47,7 @@ def content(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_a_dry_run_writes_nothing_and_foretells_the_import(photos, tmp_path, vizsla_here):
+def test_a_dry_run_writes_nothing_and_says_what_the_import_would_do(photos, tmp_path, vizsla_here):
     """Of a project that is not there yet, and of one whose folder has got another image since."""
     names = sorted(path.name for path in photos.iterdir())
     (tmp_path / "x.csv").write_text(f"path,label\n{names[0]},cat\n{names[1]},dog\n")
@@ -158,3 +158,20 @@ def test_a_mistake_is_one_line_with_its_mend_and_makes_nothing(
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr and done.stderr.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_splits_are_said_once_by_an_import_and_a_new_project_remembers_what_it_was_told(
+    photos, tmp_path, vizsla_here, caplog
+):
+    for n, photo in enumerate(sorted(photos.iterdir())[:4]):
+        folder = tmp_path / "set" / ("train", "test")[n // 2] / ("cat", "dog")[n % 2]
+        folder.mkdir(parents=True)
+        (folder / photo.name).write_bytes(photo.read_bytes())
+    command = ["import", "folders", tmp_path / "set", "--images", tmp_path / "set", "--project"]
+    vizsla_here(*command, tmp_path / "one")
+    assert caplog.text.count("test, train are splits, not classes") == 1
+    vizsla_here(*command, tmp_path / "other", "--no-splits")
+    for name, splits, classes in (("one", True, ["cat", "dog"]), ("other", False, ["test", "train"])):
+        with Project.open(tmp_path / name) as project:
+            assert project.settings.splits is splits
+            assert [one.name for one in project.store.classes()] == classes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -98,9 +99,12 @@ def import_(
     images = settled(images) if images is not None else None
     new = images is not None and not _is_there(project, images)
     if new and not dry_run:
-        for _ in interop.read_rows(format, path, theirs, splits=splits is not False):
-            pass  # a file with a mistake leaves no project behind
+        with _unlogged():  # what is odd is said when the rows count
+            for _ in interop.read_rows(format, path, theirs, splits=splits is not False):
+                pass  # a file with a mistake leaves no project behind
     with steps() as step, _opened(project, images, new, dry_run, step) as opened:
+        if new:
+            opened.change(splits=splits)
         report = interop.import_labels(
             opened.store,
             format,
@@ -118,6 +122,16 @@ def import_(
         documents.show(documents.imported(report))
     else:
         click.echo(report)
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    log = logging.getLogger("vizsla")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _is_there(project: str | None, images: Place) -> bool:
