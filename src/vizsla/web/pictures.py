@@ -62,20 +62,24 @@ class Pictures:
 
     def write_hashes(self) -> None:
         """Have the store know the contents that were met."""
-        if found := self.hashes:
-            self.hashes = {}
+        with self._lock:
+            found, self.hashes = self.hashes, {}
+        if found:
             try:
                 self.project.store.set_hashes(found)
             except VizslaError:
-                self.hashes |= found  # the disk is full, say: they are tried again
+                with self._lock:
+                    self.hashes |= found  # the disk is full, say: they are tried again
                 raise
 
     def know(self, image_ids: Iterable[int]) -> None:
         """Have the contents known of images that get an answer; of those that were shown, they are."""
-        self.write_hashes()
-        if strangers := set(image_ids) - self._known:
-            self.project.note_contents(strangers)
-            self._known |= strangers
+        ids = set(image_ids)
+        if any(image_id in self.hashes for image_id in ids):  # else the next look at the store writes them
+            self.write_hashes()
+        if never_shown := ids - self._known:
+            self.project.note_contents(never_shown)
+            self._known |= never_shown
 
     def mark(self, image_id: int) -> str:
         """What a URL carries so that a browser may keep the picture for good: other projects have this id, too."""
@@ -149,7 +153,8 @@ class Pictures:
             raise Gone(f"{wire.readable(image.path)} cannot be opened: {error.strerror}.") from None
         digest = hashlib.sha256(content).hexdigest()
         if image.sha256 is None:
-            self.hashes[image.id] = digest
+            with self._lock:
+                self.hashes[image.id] = digest
         elif digest != image.sha256:  # also where a file system keeps no times that tell
             raise Replaced(_REPLACED.format(wire.readable(name)))
         return content
