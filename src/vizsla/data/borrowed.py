@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import io
 import re
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from vizsla.caching import cache_dir, explain_write_errors
+from vizsla.caching import cache_dir, draft_of, explain_write_errors
 from vizsla.data.folders import number_classes
 from vizsla.errors import BadOption, NoImages, UnknownName
 from vizsla.types import Progress
@@ -186,7 +185,7 @@ def _drop_numbers(folder: Path) -> None:
 
 def _write(folder: Path, items: Iterable[Item], total: int, progress: Progress | None) -> Path:
     """All of them, as CLASS/NUMBER.SUFFIX; the folder appears once it is whole."""
-    draft = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    draft = draft_of(folder)
     with explain_write_errors(folder):
         try:
             for number, (content, suffix, name) in enumerate(items):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla import monitor
-from vizsla.caching import explain_write_errors, write_atomically
+from vizsla.caching import draft_of, explain_write_errors, write_atomically
 from vizsla.errors import BadOption
 from vizsla.handover.card import PLOT, Facts, card, plot
 from vizsla.models.classifier import WEIGHTS, Classifier, described, state_of
@@ -33,7 +32,7 @@ def write_folder(project: Project, model: Classifier, out: Path) -> None:
         for name, content in contents.items():
             write_atomically(out / name, content)
         return
-    draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+    draft = draft_of(out)
     with explain_write_errors(out):
         try:
             for name, content in contents.items():

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 from vizsla.caching import draft_of, explain_write_errors
 from vizsla.data.sources import Source
 from vizsla.errors import BadOption
-from vizsla.interop.foldernames import LONGEST, escape, fitted_file
+from vizsla.interop.foldernames import escape, fitted, fitted_file
 from vizsla.interop.zips import Member
 from vizsla.store import Image
 
@@ -78,10 +78,9 @@ def flat_name(path: str, shared: Shared, of: Callable[[str], str] = bare_name) -
     if of(path) not in shared:
         return fitted_file(bare_name(path))
     whole = escape(path if "/" in path else f"/{path}")
-    if len(os.fsencode(whole)) <= LONGEST:
-        return whole
-    mark = hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()[:16]
-    return f"{mark}-{escape(bare_name(path))[-LONGEST // 5 :]}"  # such an image is known by its content
+    suffix = path[len(stem(path)) :]
+    end = f".{escape(suffix[1:])}" if suffix else ""
+    return fitted(whole, path, end)  # an image whose name is cut is known by its content
 
 
 def pieces(file: IO[bytes]) -> Iterator[bytes]:
