@@ -18,7 +18,7 @@ from typing import IO, NamedTuple, Self
 
 from vizsla.data.folders import files_below
 from vizsla.data.images import IMAGE_SUFFIXES
-from vizsla.data.leftout import LeftOut, is_hidden
+from vizsla.data.leftout import LeftOut, is_hidden, suffix_of
 from vizsla.errors import BadOption
 from vizsla.interop.base import Unreadable
 
@@ -52,7 +52,7 @@ class File:
 
     @property
     def suffix(self) -> str:
-        return Path(self.parts[-1]).suffix.lower()
+        return suffix_of(self.parts[-1])
 
     @property
     def is_image(self) -> bool:

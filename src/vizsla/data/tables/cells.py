@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 from vizsla.data.images import IMAGE_SUFFIXES
+from vizsla.data.leftout import suffix_of
 from vizsla.data.remote import is_url
 
 _ZERO_WIDTH = "\u200b\u2060\ufeff"
@@ -85,7 +85,7 @@ def is_image_name(value: Any) -> bool:
     if not isinstance(value, str):
         return False
     name = trimmed(value)
-    return is_url(name) or PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return is_url(name) or suffix_of(name) in IMAGE_SUFFIXES
 
 
 def stem(name: str) -> str:
@@ -94,8 +94,8 @@ def stem(name: str) -> str:
     >>> stem("a/b.c.jpg"), stem("a/b.c")
     ('a/b.c', 'a/b.c')
     """
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else name
+    suffix = suffix_of(name)
+    return name[: -len(suffix)] if suffix in IMAGE_SUFFIXES else name
 
 
 def several_in_one(names: Collection[str]) -> list[str]:
