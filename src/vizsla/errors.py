@@ -97,7 +97,7 @@ class NotWritable(BadOption): ...
 
 
 class Damaged(BadOption):
-    exit_code = 1  # no option mends it
+    exit_code = 1  # no other option would help
 
 
 class DiskFull(UserError): ...

@@ -184,13 +184,13 @@ def test_an_answer_with_a_time_keeps_it_whatever_its_class_is_called_since(
     assert stands(store, image_id) == ("feline" if rename else "cat")
 
 
-def test_what_is_foretold_is_what_comes_and_foretelling_writes_nothing(store: Store, fill: Fill) -> None:
+def test_a_preview_says_what_the_import_does_and_writes_nothing(store: Store, fill: Fill) -> None:
     a, b, c = fill(3)
     store.import_labels([imported(a, "dog", APRIL)])
     rows = [imported(a, "cat", MARCH), imported(b, "emu", MAY), imported(c, "emu", None)]
     rows.append(Imported("bob", Answer(c, status="skipped")))
     before = (store.history(), store.classes(), store.annotators(), store.pulse())
-    told = store.foretell_import(rows)
+    told = store.preview_import(rows)
     assert (store.history(), store.classes(), store.annotators(), store.pulse()) == before
     assert (told.new, told.counts, told.others, told.classes) == (3, {"emu": 2}, {"skipped": 1}, ("emu",))
     came = store.import_labels(rows)

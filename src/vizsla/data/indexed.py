@@ -299,11 +299,11 @@ class IndexedDataset(Dataset[tuple[Any, int, int]]):
         names = self.classes or tuple(classes)  # without names of its own it was labelled with theirs
         names += tuple(map(str, range(len(names), int(present[-1]) + 1)))
         called = {name: name for name in names if name in classes} | self._called(classes)
-        strange = [names[label] for label in present if names[label] not in called]
-        if strange:
-            count = int(np.isin(self.labels[known], [names.index(name) for name in strange]).sum())
+        unknown = [names[label] for label in present if names[label] not in called]
+        if unknown:
+            count = int(np.isin(self.labels[known], [names.index(name) for name in unknown]).sum())
             raise NoLabel(
-                f"{count} images of {self.dir_path} are of class {', '.join(map(repr, strange))}, which is none of "
+                f"{count} images of {self.dir_path} are of class {', '.join(map(repr, unknown))}, which is none of "
                 f"the classes {', '.join(classes)}. Rename the class, add it to the others, or leave those images out."
             )
         if absent := [name for name in classes if name not in {called[names[label]] for label in present}]:

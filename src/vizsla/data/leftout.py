@@ -133,16 +133,16 @@ class LeftOut:
         >>> found.lines()
         ('left out 1 .ppm: not supported', 'left out 1 system folder: #recycle')
         """
-        return tuple(f"left out {what}" for what in self._told())
+        return tuple(f"left out {what}" for what in self._phrases())
 
-    def _told(self) -> list[str]:
-        told = []
+    def _phrases(self) -> list[str]:
+        phrases = []
         if self._suffixes:
             ranked = sorted(self._suffixes.items(), key=lambda item: (-item[1], _RANK[item[0]]))
-            told.append(", ".join(f"{count:,} {suffix}" for suffix, count in ranked) + ": not supported")
+            phrases.append(", ".join(f"{count:,} {suffix}" for suffix, count in ranked) + ": not supported")
         for (one, several), (count, first) in sorted(self._kinds.items()):
-            told.append(f"{count:,} {several}, such as {first}" if count > 1 else f"1 {one}: {first}")
-        return told
+            phrases.append(f"{count:,} {several}, such as {first}" if count > 1 else f"1 {one}: {first}")
+        return phrases
 
     def say(self) -> tuple[str, ...]:
         """Log the lines, and return them."""
@@ -152,4 +152,4 @@ class LeftOut:
 
     def aside(self) -> str:
         """The same as the end of half a sentence; nothing where nothing was left out."""
-        return f" (left out: {'; '.join(self._told())})" if self._told() else ""
+        return f" (left out: {'; '.join(self._phrases())})" if self._phrases() else ""

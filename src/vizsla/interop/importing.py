@@ -132,7 +132,7 @@ def import_labels(
     gathered = _Gathered(catalogue, annotator)
     gathered.take(_counted(rows, reading))
     fresh = gathered.without(_standing_keys(store) if gathered.found else set())
-    done = store.foretell_import(fresh) if dry_run else store.import_labels(fresh, progress)
+    done = store.preview_import(fresh) if dry_run else store.import_labels(fresh, progress)
     for key in done.known:  # imported before, and overruled since
         gathered.pass_over(KNOWN, gathered.path(key))
     for key in done.older:

@@ -62,7 +62,7 @@ def take_in(
     return plan.told()
 
 
-def foretell(conn: Connection, rows: Sequence[Imported]) -> TakenIn:
+def preview(conn: Connection, rows: Sequence[Imported]) -> TakenIn:
     """What `take_in` would write. Nothing is."""
     return _planned(conn, rows, _known(conn, rows)).told()
 
@@ -123,19 +123,19 @@ def _planned(conn: Connection, rows: Sequence[Imported], known: set[UUID]) -> _P
     given = {answers.checked(row.answer) for row in fresh}
     there = {one.name: one for one in naming.listed(conn)}
     plan = _Plan(tuple(known), there | naming.known_of(conn, {naming.tidy(name) for name in given if name}))
-    standing = _Standing(conn, (row.answer.image_id for row in fresh))
+    current = _Current(conn, (row.answer.image_id for row in fresh))
     for row in fresh:
-        if standing.is_later(row):
+        if current.is_later(row):
             plan.older.append(row.answer.key)
             continue
-        if row.created_at is None and standing.says_else(row.answer.image_id, plan.says(row)):
+        if row.created_at is None and current.says_else(row.answer.image_id, plan.says(row)):
             plan.replacing.append(row.answer.key)
-        standing.put(row)
+        current.put(row)
         plan.rows.append(row)
     return plan
 
 
-class _Standing:
+class _Current:
     """The answers that stand for some images, also as more come in."""
 
     def __init__(self, conn: Connection, image_ids: Iterable[int]) -> None:

@@ -325,10 +325,10 @@ class Store:
         now = self._now()
         return self._db.write(lambda conn: imports.take_in(conn, rows, now, progress))
 
-    def foretell_import(self, rows: Sequence[Imported]) -> TakenIn:
+    def preview_import(self, rows: Sequence[Imported]) -> TakenIn:
         """What `import_labels` would write now. Nothing is."""
         with self._db.read() as conn:
-            return imports.foretell(conn, rows)
+            return imports.preview(conn, rows)
 
     def undo(self, annotator_id: int, key: UUID | None = None) -> Change:
         """Take back the annotator's newest answer that stands; the next claim shows its image first.

@@ -239,10 +239,10 @@ def checked_batch(batch: object, view: View, n: int, name: str) -> Batch:
         raise BadBatch(f"strategy {name!r} gave ids of {ids.dtype}, not whole numbers. Use view.pick.")
     if len(np.unique(ids)) < n:
         raise BadBatch(f"strategy {name!r} gave an image twice.")
-    strange = ids[~np.isin(ids, view.ids)]
-    if len(strange):
+    outside = ids[~np.isin(ids, view.ids)]
+    if len(outside):
         raise BadBatch(
-            f"strategy {name!r} gave ids from outside the view ({strange[:3].tolist()}…): positions instead of ids? "
+            f"strategy {name!r} gave ids from outside the view ({outside[:3].tolist()}…): positions instead of ids? "
             "Use view.pick."
         )
     if scores.shape != ids.shape:
