@@ -344,4 +344,6 @@ def _oracle(oracle: str | Oracle, dataset: IndexedDataset) -> Oracle:
         return TerminalOracle(dataset.classes)
     if oracle.endswith(SUFFIXES):
         return CsvOracle(oracle)
-    raise UnknownName(f"no oracle named {oracle!r}. Known: filename, terminal, or the path of a .csv file.")
+    raise UnknownName(
+        f"no oracle named {oracle!r}. Known: filename, terminal, or the path of a .csv, .jsonl or .parquet file."
+    )

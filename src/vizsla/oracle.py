@@ -149,10 +149,9 @@ class CsvOracle:
     """Looks each class up in a table, with a row per image; of several rows of an image the last counts.
 
     The table is a CSV, or a .jsonl or .parquet file, and is read as `vizsla import` reads it: the image is in a
-    column named file_name, filename, filepath, path or image, the class in one named label, class, class_name or
-    category; a file of two columns needs no header. An image is found by its relative path, else by its file name
-    where only one image has it. Classes are names, or numbers if none of them is a name of the data set's.
-    Vizsla's own label files are read as well.
+    column called as IMAGE_COLUMNS says, the class in one of LABEL_COLUMNS; a file of two columns needs no header. An
+    image is found by its relative path, else by its file name where only one image has it. Classes are names, or
+    numbers if none of them is a name of the data set's. Vizsla's own label files are read as well.
 
     Args: columns: `file_name` and `label` → what these columns are called, where their names do not tell.
     """

@@ -27,8 +27,6 @@ from vizsla.types import Progress
 
 log = logging.getLogger("vizsla")
 
-log = logging.getLogger("vizsla")
-
 HOME = ".vizsla"
 """Where a project lies by default, inside its image folder."""
 

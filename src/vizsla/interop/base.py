@@ -73,8 +73,9 @@ def files_in_folders(name: str, about: str, **forms: Callable[[Outgoing], Iterat
 
 
 Importer = Callable[..., Iterable[Row | Unreadable | Note]]
-"""Reads the file or folder at a path, its docstring says what. One whose files may call things by several names also
-takes `columns`, our column → its name there. Raises UserError where it is not of the format at all."""
+"""Reads the file or folder at a path, its docstring says what. Of these it is given those that it
+takes, too: `columns`, our column → its name there; `splits`, whether folders such as `train` are no classes; `known`,
+the classes that the project has. Raises UserError where it is not of the format at all."""
 
 formats = Registry[Format]("export format", "formats")
 importers = Registry[Importer]("import format", "importers")
