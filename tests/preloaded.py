@@ -274,7 +274,9 @@ def _connected(address: str) -> socket.socket:
             return server
         except OSError as error:
             server.close()
-            if isinstance(error, ConnectionRefusedError) or time.monotonic() > end:  # it has ended, or never began
+            if (
+                isinstance(error, ConnectionRefusedError) or time.monotonic() > end
+            ):  # it has ended, or never began
                 raise
             time.sleep(0.05)
 

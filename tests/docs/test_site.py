@@ -145,8 +145,11 @@ def test_the_reference_of_the_calls_and_formats_has_them_all(site: Path):
 
 def test_the_reference_of_python_gives_arguments_one_by_one(site: Path):
     page = (site / "python-api.html").read_text("utf-8")
-    assert "<li><code>labelled</code>: row numbers that are labelled already.</li>" in page
-    assert "<li><code>labels</code>: their classes, in the same order.</li>" in page
+    assert (
+        "<li><code>labelled</code>: row numbers that are labelled already, or a mask of all rows.</li>"
+        in page
+    )
+    assert "<li><code>labels</code>: their classes, by name or number, in the same order.</li>" in page
     assert (
         "<li><code>check</code>: decode every file once, now, and leave out the unreadable ones.</li>" in page
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests import preloaded
 
 from vizsla.project import Project
 from vizsla.store import Answer
@@ -107,13 +109,15 @@ def test_the_command_ends_with_ctrl_c_and_leaves_a_ranking(ray_engine, folder, w
         "--address",
         address,
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    fresh = os.environ | preloaded.FRESH  # how Ray ends with Python is part of the question
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=fresh, **pipes) as process:
         try:
             with Project.open(folder) as project:
                 wait_until(lambda: project.store.ranking() is not None or process.poll() is not None, 60)
                 assert len(ranked(project)) == 60
             process.send_signal(signal.SIGINT)
-            _, complained = process.communicate(timeout=20)
+            _, complained = process.communicate(timeout=120)
         finally:
             process.kill()
     assert process.returncode == 130, complained

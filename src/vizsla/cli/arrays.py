@@ -63,12 +63,17 @@ def _numpy(name: str, file: Path) -> np.ndarray:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, BadArray):
             raise
-        if "object" in str(error).lower():  # numpy has several words for it
+        if _is_numpy(file) and "object" in str(error).lower():  # numpy has several words for it
             raise BadArray(
                 f"{file} holds Python objects, which are not loaded: they could run a program. Save numbers as "
                 "array.astype(float), texts as array.astype(str)."
             ) from None
         raise BadArray(f"{file} is no .npy array. Write it with numpy.save.") from None
+
+
+def _is_numpy(file: Path) -> bool:
+    with file.open("rb") as start:
+        return start.read(6).startswith((b"\x93NUMPY", b"PK"))
 
 
 def _parquet(name: str, file: Path) -> np.ndarray:
