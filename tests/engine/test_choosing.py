@@ -10,7 +10,7 @@ import pytest
 import vizsla
 from vizsla.engine import LocalEngine
 from vizsla.errors import BadArray, BadOption, NotEnoughImages
-from vizsla.shards import ranking
+from vizsla.shards import learned, ranking
 from vizsla.shards.centers import k_center
 from vizsla.shards.choosing import select_shards
 from vizsla.shards.learned import Labels
@@ -82,7 +82,9 @@ def test_what_is_left_to_chance_falls_the_same_however_the_pool_is_parted(name, 
     assert got[0] != select_shards(name, pool, LocalEngine(), **LABELLED, n=50, seed=4).tolist()
 
 
-def test_equal_scores_fall_the_same_however_the_pool_is_parted(tmp_path):
+def test_equal_scores_fall_the_same_however_the_pool_is_parted(tmp_path, monkeypatch):
+    probs = learned._probs  # a product of matrices gives equal rows other last digits in other places
+    monkeypatch.setattr(learned, "_probs", lambda head: probs(head).round(decimals=4))
     rows = np.repeat(ROWS[:12], 50, axis=0)  # each score fifty times
     known, labels = np.arange(0, 600, 50), TRUTH[:12]
     whole = shards(tmp_path, rows, 600)
