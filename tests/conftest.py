@@ -63,6 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if config.option.collectonly or sys.platform != "linux":
         return
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it for what runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" not in os.environ:
         folder = tempfile.mkdtemp(prefix="vizsla-tests-")
         os.environ[preloaded.ADDRESS] = f"{folder}/preloaded"

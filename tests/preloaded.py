@@ -230,6 +230,7 @@ def start(address: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "tests.preloaded", address],
         cwd=ROOT,
         stdin=subprocess.PIPE,
+        stderr=Path(f"{address}.log").open("wb"),  # what pytest captures in its start nobody sees
         start_new_session=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )

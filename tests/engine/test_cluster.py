@@ -20,7 +20,7 @@ from vizsla.shards.folder import ShardFolder
 from vizsla.shards.names import names_at
 from vizsla.testing import TOY_BACKBONE, toy_images
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full  # of killed workers alone: test_engines.py, test_embedding.py
 
 SCRIPT = Path(__file__).with_name("losing_nodes.py")
 SECONDS = 560
