@@ -56,11 +56,12 @@ MODULES = (
 )
 ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 300.0
+# those that need no interpreter of their own:
 _PYTHON_OPTIONS = {
     "PYTHONUNBUFFERED",
     "PYTHONIOENCODING",
-    "PYTHONPATH",
-}  # those that need no interpreter of their own
+    "PYTHONBREAKPOINT",
+}
 
 _Popen = subprocess.Popen
 _ours: dict[str, str] = {}
@@ -112,15 +113,24 @@ def serve(address: str) -> dict[str, Any]:
                         caller.sendall(json.dumps(found).encode() + b"\n")
                     caller.close()
                     continue
+                begun, begins = os.pipe()
                 pid = os.fork()
                 if pid == 0:
+                    if request["session"]:
+                        os.setsid()
+                    os.close(begins)
+                    os.close(begun)
                     signal.set_wakeup_fd(-1)
                     chooser.close()
                     for one in (listener, woken, wake, caller, *(one for one, _ in waiting.values())):
                         one.close()
                     _become(request, descriptors)
                     return request
-                for descriptor in descriptors:
+                os.close(begins)
+                os.read(
+                    begun, 1
+                )  # its group is its own before anybody learns its number, and may kill that group
+                for descriptor in (begun, *descriptors):
                     os.close(descriptor)
                 waiting[pid] = caller, request["parent"]
                 with suppress(OSError):
@@ -160,8 +170,6 @@ def _receive(caller: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 def _become(request: dict[str, Any], descriptors: list[int]) -> None:
     """Make this fork look as if it had been started by the caller."""
-    if request["session"]:
-        os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.chdir(request["cwd"])
@@ -177,8 +185,6 @@ def _become(request: dict[str, Any], descriptors: list[int]) -> None:
     sys.stdout = sys.__stdout__ = _output(1, "strict", direct or os.isatty(1))  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _output(2, "backslashreplace", True)  # type: ignore[misc]
     time.tzset()
-    for path in reversed(request["paths"]):
-        sys.path.insert(0, path)
     if request["strict"]:
         sys.warnoptions.append("error")
         warnings.simplefilter("error")
@@ -226,14 +232,15 @@ def run(request: dict[str, Any]) -> NoReturn:
 
 def start(address: str) -> subprocess.Popen[bytes]:
     """A preloaded process that listens at this address, as soon as it has loaded; it ends with its standard input."""
-    return _Popen(
-        [sys.executable, "-m", "tests.preloaded", address],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stderr=Path(f"{address}.log").open("wb"),  # what pytest captures in its start nobody sees
-        start_new_session=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
+    with Path(f"{address}.log").open("wb") as complaints:  # what pytest captures in its start nobody sees
+        return _Popen(
+            [sys.executable, "-m", "tests.preloaded", address],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stderr=complaints,
+            start_new_session=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
 
 
 def use(address: str) -> None:
@@ -345,7 +352,6 @@ class Forked(_Popen):  # type: ignore[type-arg]
             "cwd": where,
             "parent": os.getpid(),
             "session": more["start_new_session"],
-            "paths": [path for path in wanted.get("PYTHONPATH", "").split(os.pathsep) if path],
         }
         server = _connected(address)
         try:

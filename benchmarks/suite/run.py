@@ -32,12 +32,13 @@ def main() -> int:
     )
     parser.add_argument("--busy", type=int, default=0)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--report", type=Path, help="where pytest's report in XML is kept")
     given, more = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as beside:
         for _ in range(given.busy):
             loop = beside.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
             beside.callback(loop.kill)
-        report = Path(folder) / "report.xml"
+        report = given.report or Path(folder) / "report.xml"
         began = time.monotonic()
         command = [sys.executable, "-m", "pytest", *AS_EVER, f"--junitxml={report}", *more]
         status = subprocess.run(command, cwd=ROOT).returncode

@@ -142,7 +142,14 @@ def test_a_rescan_finds_what_was_added_changed_and_removed_and_reads_nothing_els
     s3.client.put_object(Bucket=photos, Key="some/green.png", Body=png((1, 2, 3), side=40))
     s3.client.put_object(Bucket=photos, Key="some/new.png", Body=png("white", side=7))
     s3.client.delete_object(Bucket=photos, Key="some/blue.png")
-    assert vars(project.scan()) == {"added": 1, "renamed": 0, "changed": 1, "missing": 1, "returned": 0, "dropped": 0}
+    assert vars(project.scan()) == {
+        "added": 1,
+        "renamed": 0,
+        "changed": 1,
+        "missing": 1,
+        "returned": 0,
+        "dropped": 0,
+    }
     assert ids(project)["red.png"] == before["red.png"]
     assert ids(project)["green.png"] != before["green.png"]
 
