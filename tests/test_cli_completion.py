@@ -82,7 +82,7 @@ def test_a_folder_is_left_to_the_shell():
     assert asked("bash", "vizsla status --project pho", COMP_CWORD="3") == ["dir,pho"]
 
 
-def test_an_option_is_completed_within_a_second_and_without_loading_torch_or_a_database():
+def test_an_option_is_completed_without_loading_torch_or_a_database():
     env = PROGRAMS | {
         "_VIZSLA_COMPLETE": "bash_complete",
         "COMP_WORDS": "vizsla select --strategy m",
